@@ -1,0 +1,224 @@
+//! A plant that has been checked: what the rest of Sightglass trusts.
+
+use std::path::PathBuf;
+
+use sightglass_protocol::{CameraId, CameraInfo, LineId, LineInfo, PlantInfo, Roi, Role, TagId, TagInfo, UtcNanos};
+
+/// A plant. Ids are positions: `tags[id.index()]` has that id, and likewise lines and cameras.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plant {
+    /// Its name.
+    pub name: String,
+    /// Its lines, each with at least one tag or camera.
+    pub lines: Vec<Line>,
+    /// Where samples come from.
+    pub sources: Vec<Source>,
+    /// All tags.
+    pub tags: Vec<Tag>,
+    /// All cameras.
+    pub cameras: Vec<Camera>,
+    /// The model.
+    pub model: ModelChoice,
+    /// How long things are kept.
+    pub retention: Retention,
+}
+
+/// A production line: one pipeline, one clock, one model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Its identity.
+    pub id: LineId,
+    /// Its name, unique in the plant.
+    pub name: String,
+    /// The tick period (default 1 s).
+    pub tick_ns: i64,
+    /// How long the aligner waits for late data of a tick (default 200 ms); capture time, not wall time.
+    pub grace_ns: i64,
+    /// Its tags, in file order.
+    pub tags: Vec<TagId>,
+    /// Its cameras, in file order.
+    pub cameras: Vec<CameraId>,
+}
+
+/// Where samples come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Its name, unique in the plant.
+    pub name: String,
+    /// How it delivers.
+    pub kind: SourceKind,
+}
+
+/// How a source delivers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceKind {
+    /// Recorded samples in files.
+    File(SampleFile),
+    /// The simulated line, in this process.
+    Simulator,
+}
+
+/// Recorded samples: one file after the other, in the given order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleFile {
+    /// Absolute, or relative to the working folder (the parser has joined the plant file's folder).
+    pub paths: Vec<PathBuf>,
+    /// The format.
+    pub format: SampleFormat,
+    /// The column with the time (default `time`).
+    pub time_column: String,
+}
+
+/// The format of recorded samples: one row a time, one column a tag ("wide").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleFormat {
+    /// Text with a header line.
+    Csv {
+        /// One ASCII character (default `,`).
+        separator: u8,
+    },
+    /// Parquet.
+    Parquet,
+}
+
+/// A tag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tag {
+    /// Its identity.
+    pub id: TagId,
+    /// Its line.
+    pub line: LineId,
+    /// Its name, unique in the plant.
+    pub name: String,
+    /// One phrase for people; may be empty.
+    pub description: String,
+    /// Its unit; may be empty.
+    pub unit: String,
+    /// Low and high, low < high.
+    pub range: Option<(f64, f64)>,
+    /// Its role.
+    pub role: Role,
+    /// Index into [`Plant::sources`].
+    pub source: usize,
+    /// Its address within the source (a column name for files); the tag's name by default.
+    pub address: String,
+    /// How often a value is due (default: the line's tick). A value older than three periods (and three ticks) is
+    /// stale; setpoints and modes hold and are never stale.
+    pub period_ns: i64,
+    /// Whether the model leaves it out (`exclude = true`).
+    pub excluded: bool,
+}
+
+/// A camera.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Camera {
+    /// Its identity.
+    pub id: CameraId,
+    /// Its line.
+    pub line: LineId,
+    /// Its name, unique in the plant.
+    pub name: String,
+    /// Where its pictures come from.
+    pub feed: CameraFeed,
+    /// What the model sees; the whole picture where absent.
+    pub roi: Option<Roi>,
+    /// Pictures a second.
+    pub fps: f64,
+    /// The capture time of the first picture of a recorded file.
+    pub start: Option<UtcNanos>,
+}
+
+/// Where a camera's pictures come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CameraFeed {
+    /// A GStreamer launch line whose last element has one source pad with video, raw or encoded.
+    Launch(String),
+    /// `file://`, `rtsp://`, … or a path (the parser has joined the plant file's folder).
+    Uri(String),
+    /// The simulated line, in this process.
+    Simulator,
+}
+
+/// Which model watches the plant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelChoice {
+    /// The weights; without them the engine records and does not judge.
+    pub path: Option<PathBuf>,
+    /// Wanted false alarms per week and line (default 1).
+    pub false_alarms_per_week: f64,
+    /// Where to compute.
+    pub device: Device,
+    /// The seed of training.
+    pub seed: u64,
+    /// The most epochs of training.
+    pub epochs_max: usize,
+}
+
+/// Where the model computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// CUDA or Metal when built with it and present, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// CUDA, or refuse.
+    Cuda,
+    /// Metal, or refuse.
+    Metal,
+}
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Retention {
+    /// Samples (default 400 days).
+    pub samples_days: f64,
+    /// Video (default 14 days).
+    pub video_days: f64,
+    /// Video, in GiB (default 100).
+    pub video_gib: f64,
+}
+
+impl Plant {
+    /// What the window needs to know.
+    pub fn info(&self) -> PlantInfo {
+        PlantInfo {
+            name: self.name.clone(),
+            lines: self
+                .lines
+                .iter()
+                .map(|line| LineInfo {
+                    id: line.id,
+                    name: line.name.clone(),
+                    tick_ns: line.tick_ns,
+                    tags: line.tags.clone(),
+                    cameras: line.cameras.clone(),
+                })
+                .collect(),
+            tags: self
+                .tags
+                .iter()
+                .map(|tag| TagInfo {
+                    id: tag.id,
+                    line: tag.line,
+                    name: tag.name.clone(),
+                    description: tag.description.clone(),
+                    unit: tag.unit.clone(),
+                    range: tag.range,
+                    role: tag.role,
+                })
+                .collect(),
+            cameras: self
+                .cameras
+                .iter()
+                .map(|camera| CameraInfo {
+                    id: camera.id,
+                    line: camera.line,
+                    name: camera.name.clone(),
+                    roi: camera.roi,
+                    fps: camera.fps,
+                })
+                .collect(),
+        }
+    }
+}
