@@ -1,7 +1,17 @@
 //! `plant.toml` → a validated [`Plant`]: the one place that knows the file's form.
+//!
+//! [`load`] reads a file, [`parse`] a text. Either gives a [`Plant`] that cannot be wrong in itself, or [`PlantErrors`]:
+//! everything that is wrong with the file, each with line, column and what is allowed. Names have become positions
+//! ([`sightglass_protocol::TagId`] and its like) and relative paths start at the file's folder. Whether the files and
+//! devices that a plant names are there is not asked here: that is for whoever opens them, each time anew.
 
+mod errors;
 mod model;
+mod parse;
+mod section;
 
+pub use errors::{PlantErrors, Problem};
 pub use model::{
     Camera, CameraFeed, Device, Line, ModelChoice, Plant, Retention, SampleFile, SampleFormat, Source, SourceKind, Tag,
 };
+pub use parse::{CAMERAS_MAX, FILE_BYTES_MAX, LINES_MAX, NAME_CHARS_MAX, SOURCES_MAX, TAGS_MAX, load, parse};

@@ -1,0 +1,522 @@
+//! From the text of a plant file to a [`Plant`].
+
+use std::{
+    collections::HashMap,
+    io::Read,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use sightglass_protocol::{
+    CameraId, LineId, Roi, Role, TagId, UtcNanos,
+    time::{MILLISECOND, SECOND},
+};
+use toml::de::{DeTable, DeValue};
+
+use crate::{
+    Camera, CameraFeed, Device, Line, ModelChoice, Plant, PlantErrors, Retention, SampleFile, SampleFormat, Source,
+    SourceKind, Tag,
+    section::{At, Complaints, HOUR, MINUTE, Section, nearest, number_of},
+};
+
+/// The largest plant file, in bytes.
+pub const FILE_BYTES_MAX: u64 = 4 << 20;
+/// The most lines of a plant.
+pub const LINES_MAX: usize = 64;
+/// The most sources of a plant.
+pub const SOURCES_MAX: usize = 256;
+/// The most tags of a plant.
+pub const TAGS_MAX: usize = 4096;
+/// The most cameras of a plant.
+pub const CAMERAS_MAX: usize = 64;
+/// The longest name, in characters.
+pub const NAME_CHARS_MAX: usize = 128;
+
+const TICK_NS_DEFAULT: i64 = SECOND;
+const TICK_NS_MIN: i64 = 10 * MILLISECOND;
+const TICK_NS_MAX: i64 = HOUR;
+const GRACE_NS_DEFAULT: i64 = 200 * MILLISECOND;
+const GRACE_NS_MAX: i64 = 10 * MINUTE;
+const PERIOD_NS_MIN: i64 = MILLISECOND;
+const PERIOD_NS_MAX: i64 = 24 * HOUR;
+const FPS_DEFAULT: f64 = 15.0;
+const FPS_MAX: f64 = 1000.0;
+const ROI_PIXELS_MAX: f64 = 65_536.0;
+const EPOCHS_DEFAULT: u64 = 40;
+const EPOCHS_MAX: u64 = 10_000;
+const KEPT_DAYS_MAX: f64 = 36_525.0;
+const KEPT_GIB_MAX: f64 = 1e6;
+/// One a minute.
+const FALSE_ALARMS_PER_WEEK_MAX: f64 = 7.0 * 24.0 * 60.0;
+
+const KEYS: [&str; 7] = ["plant", "model", "retention", "line", "source", "tag", "camera"];
+const SOURCE_FILE_KEYS: [&str; 5] = ["path", "paths", "format", "separator", "time_column"];
+const ROLES: [(&str, Role); 4] =
+    [("measurement", Role::Measurement), ("setpoint", Role::Setpoint), ("output", Role::Output), ("mode", Role::Mode)];
+const DEVICES: [(&str, Device); 4] =
+    [("auto", Device::Auto), ("cpu", Device::Cpu), ("cuda", Device::Cuda), ("metal", Device::Metal)];
+
+/// Reads and checks a plant file.
+///
+/// # Errors
+/// Everything that is wrong with it, or why it cannot be read.
+pub fn load(path: &Path) -> Result<Plant, PlantErrors> {
+    let file_name = path.display().to_string();
+    let refuse = |why: &str| PlantErrors::of_file(&file_name, format!("cannot read the plant file: {why}"), ADVICE);
+    const ADVICE: &str = "give the path of a plant.toml that this user may read";
+    let file = std::fs::File::open(path).map_err(|error| refuse(&error.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| refuse(&error.to_string()))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(refuse(&format!("it is larger than {} MiB", FILE_BYTES_MAX >> 20)));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        refuse(&format!("line {} is not UTF-8 text", line + 1))
+    })?;
+    parse(&text, &file_name, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Checks the text of a plant file. `file_name` is how errors name it; relative paths in it start at `base_dir`.
+///
+/// # Errors
+/// Everything that is wrong with it. Where parts of it are no TOML, what rests on something being absent is left out,
+/// since it may stand in those parts.
+pub fn parse(text: &str, file_name: &str, base_dir: &Path) -> Result<Plant, PlantErrors> {
+    let complaints = Complaints::default();
+    let (table, syntax) = DeTable::parse_recoverable(text);
+    let plant = Parser { base_dir, complaints: &complaints }.plant(table.get_ref());
+    for error in &syntax {
+        // An error without a place is about the text as a whole, which ends where it ends.
+        let span = error.span().unwrap_or(text.len()..text.len());
+        complaints.add(span, format!("this is not TOML: {}", error.message().replace('\n', ", ")), "");
+    }
+    let mut found = complaints.into_found();
+    if !syntax.is_empty() {
+        found.retain(|found| !found.rests_on_absence);
+    }
+    if found.is_empty() { Ok(plant) } else { Err(PlantErrors::of_text(file_name, text, found)) }
+}
+
+/// The names of one kind of thing, in file order.
+struct Names {
+    what: &'static str,
+    items: Vec<At<String>>,
+    positions: HashMap<String, usize>,
+    /// Whether a name could not be read, so that "there is no such" cannot be said.
+    incomplete: bool,
+}
+
+impl Names {
+    fn new(what: &'static str) -> Self {
+        Self { what, items: Vec::new(), positions: HashMap::new(), incomplete: false }
+    }
+
+    /// Takes a name in, and complains where it is there already.
+    fn add(&mut self, name: Option<At<String>>, section: &Section<'_>, complaints: &Complaints) -> String {
+        let name = name.unwrap_or_else(|| {
+            self.incomplete = true;
+            At { value: String::new(), span: section.span.clone() }
+        });
+        let position = self.items.len();
+        if !name.value.is_empty() {
+            match self.positions.get(&name.value) {
+                None => {
+                    self.positions.insert(name.value.clone(), position);
+                }
+                Some(first) => complaints.add_clash(
+                    name.span.clone(),
+                    self.items[*first].span.clone(),
+                    format!("there is already a {} '{}'", self.what, name.value),
+                    "give each its own name",
+                ),
+            }
+        }
+        self.items.push(name.clone());
+        name.value
+    }
+
+    /// The position that `key` of a table names; the only one where there is only one and the table does not say.
+    fn position(&self, section: &Section<'_>, key: &str, complaints: &Complaints) -> Option<usize> {
+        let names: Vec<&str> = self.items.iter().map(|name| name.value.as_str()).filter(|n| !n.is_empty()).collect();
+        if !section.has(key) {
+            if self.items.len() == 1 {
+                return Some(0);
+            }
+            // Without any, that itself is the complaint.
+            if !self.items.is_empty() {
+                section.missing(key, format!("there are several, so say which: {}", names.join(", ")));
+            } else if self.what == "source" {
+                section.missing(key, "the plant has no [[source]]; describe one");
+            }
+            return None;
+        }
+        let name = section.text(key)?;
+        let position = self.positions.get(name.value.trim()).copied();
+        if position.is_none() && !self.incomplete {
+            let advice = match nearest(&name.value, &names) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None if names.is_empty() => format!("the plant has no [[{}]] at all", self.what),
+                None => format!("known are {}", names.join(", ")),
+            };
+            complaints.add_absence(name.span, format!("there is no {} '{}'", self.what, name.value), advice);
+        }
+        position
+    }
+}
+
+struct Parser<'a> {
+    base_dir: &'a Path,
+    complaints: &'a Complaints,
+}
+
+impl<'a> Parser<'a> {
+    /// The plant, as far as it could be read; whole where nothing was complained about.
+    fn plant(&self, root: &'a DeTable<'a>) -> Plant {
+        Section::open("a plant file", 0..0, root, &KEYS, self.complaints);
+
+        let plant = self.single(root, "plant", "[plant]", &["name"]);
+        if plant.is_none() && !root.contains_key("plant") {
+            self.complaints.add_absence(0..0, "there is no [plant]", "write [plant] and below it name = \"…\"");
+        }
+        let name = plant.and_then(|plant| plant.name(NAME_CHARS_MAX)).map(|name| name.value).unwrap_or_default();
+
+        let mut line_names = Names::new("line");
+        let mut lines: Vec<Line> = self
+            .several(root, "line", "[[line]]", &["name", "tick", "grace"], LINES_MAX)
+            .iter()
+            .enumerate()
+            .map(|(index, section)| self.line(index, section, &mut line_names))
+            .collect();
+        let is_empty =
+            |value: &toml::Spanned<DeValue<'_>>| value.get_ref().as_array().is_some_and(|list| list.is_empty());
+        if root.get("line").is_none_or(is_empty) {
+            self.complaints.add_absence(0..0, "the plant has no [[line]]", "write [[line]] and below it name = \"…\"");
+        }
+
+        let mut source_names = Names::new("source");
+        let source_keys: Vec<&str> = ["name", "kind"].into_iter().chain(SOURCE_FILE_KEYS).collect();
+        let sources = self
+            .several(root, "source", "[[source]]", &source_keys, SOURCES_MAX)
+            .iter()
+            .map(|section| self.source(section, &mut source_names))
+            .collect();
+
+        const TAG_KEYS: [&str; 10] =
+            ["name", "line", "source", "unit", "range", "role", "address", "period", "description", "exclude"];
+        let mut tag_names = Names::new("tag");
+        let mut tags = Vec::new();
+        for (index, section) in self.several(root, "tag", "[[tag]]", &TAG_KEYS, TAGS_MAX).iter().enumerate() {
+            let name = tag_names.add(section.name(NAME_CHARS_MAX), section, self.complaints);
+            let line = line_names.position(section, "line", self.complaints);
+            let source = source_names.position(section, "source", self.complaints);
+            let tag = self.tag(TagId::from_index(index), name, line, source, &lines, section);
+            if let Some(line) = line {
+                lines[line].tags.push(tag.id);
+            }
+            tags.push(tag);
+        }
+
+        const CAMERA_KEYS: [&str; 8] = ["name", "line", "launch", "uri", "simulator", "roi", "fps", "start"];
+        let mut camera_names = Names::new("camera");
+        let mut cameras = Vec::new();
+        for (index, section) in self.several(root, "camera", "[[camera]]", &CAMERA_KEYS, CAMERAS_MAX).iter().enumerate()
+        {
+            let name = camera_names.add(section.name(NAME_CHARS_MAX), section, self.complaints);
+            let line = line_names.position(section, "line", self.complaints);
+            let camera = self.camera(CameraId::from_index(index), name, line, section);
+            if let Some(line) = line {
+                lines[line].cameras.push(camera.id);
+            }
+            cameras.push(camera);
+        }
+
+        for (line, name) in lines.iter().zip(&line_names.items) {
+            if line.tags.is_empty() && line.cameras.is_empty() {
+                let message = format!("line '{}' has neither a tag nor a camera", line.name);
+                self.complaints.add_absence(name.span.clone(), message, "give it one, or take the line out");
+            }
+        }
+
+        Plant { name, lines, sources, tags, cameras, model: self.model(root), retention: self.retention(root) }
+    }
+
+    fn line(&self, index: usize, section: &Section<'_>, names: &mut Names) -> Line {
+        Line {
+            id: LineId::from_index(index),
+            name: names.add(section.name(NAME_CHARS_MAX), section, self.complaints),
+            tick_ns: section.duration("tick", TICK_NS_MIN, TICK_NS_MAX).unwrap_or(TICK_NS_DEFAULT),
+            grace_ns: section.duration("grace", 0, GRACE_NS_MAX).unwrap_or(GRACE_NS_DEFAULT),
+            tags: Vec::new(),
+            cameras: Vec::new(),
+        }
+    }
+
+    fn source(&self, section: &Section<'_>, names: &mut Names) -> Source {
+        let name = names.add(section.name(NAME_CHARS_MAX), section, self.complaints);
+        if !section.has("kind") {
+            section.missing("kind", "say kind = \"file\" or kind = \"simulator\"");
+        }
+        let kind = match section.choice("kind", &[("file", false), ("simulator", true)]) {
+            Some(false) => SourceKind::File(self.sample_file(section)),
+            Some(true) => {
+                section.refuse(&SOURCE_FILE_KEYS, "with kind = \"simulator\"");
+                SourceKind::Simulator
+            }
+            None => SourceKind::Simulator,
+        };
+        Source { name, kind }
+    }
+
+    fn sample_file(&self, section: &Section<'_>) -> SampleFile {
+        let mut paths: Vec<PathBuf> = Vec::new();
+        match (section.has("path"), section.has("paths")) {
+            (false, false) => section.missing("path", "say path = \"a.csv\", or paths = [\"a.csv\", \"b.csv\"]"),
+            (true, true) => section.refuse(&["paths"], "beside 'path'"),
+            (true, false) => paths.extend(section.text("path").map(|path| self.base_dir.join(path.value))),
+            (false, true) => {
+                let wanted = "it must be a list of paths in quotes, such as [\"a.csv\", \"b.csv\"]";
+                let read = |item: &DeValue<'_>| item.as_str().filter(|path| !path.trim().is_empty()).map(str::to_owned);
+                let list = section.list("paths", wanted, read);
+                if let Some(list) = list {
+                    if list.value.is_empty() {
+                        self.complaints.add(list.span, "'paths' of [[source]] is an empty list", wanted);
+                    }
+                    paths.extend(list.value.into_iter().map(|path| self.base_dir.join(path.value)));
+                }
+            }
+        }
+        let is_parquet = section
+            .choice("format", &[("csv", false), ("parquet", true)])
+            .or_else(|| if section.has("format") { None } else { self.format_by_extension(section, &paths) });
+        let format = if is_parquet == Some(true) {
+            section.refuse(&["separator"], "for Parquet files");
+            SampleFormat::Parquet
+        } else {
+            SampleFormat::Csv { separator: self.separator(section).unwrap_or(b',') }
+        };
+        let time_column = section.text("time_column").map_or_else(|| "time".to_owned(), |column| column.value);
+        SampleFile { paths, format, time_column }
+    }
+
+    fn format_by_extension(&self, section: &Section<'_>, paths: &[PathBuf]) -> Option<bool> {
+        let is_parquet = |path: &PathBuf| {
+            let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+            match extension.as_str() {
+                "csv" | "tsv" | "txt" => Some(false),
+                "parquet" | "pq" => Some(true),
+                _ => None,
+            }
+        };
+        let first = is_parquet(paths.first()?);
+        if first.is_none() || paths.iter().any(|path| is_parquet(path) != first) {
+            let span = section.span_of(if section.has("path") { "path" } else { "paths" });
+            let message = "the format of the files of [[source]] cannot be told from their names";
+            self.complaints.add(span, message, "say format = \"csv\" or format = \"parquet\"");
+            return None;
+        }
+        first
+    }
+
+    fn separator(&self, section: &Section<'_>) -> Option<u8> {
+        // Not through `text`, since a tab is a fine separator and looks empty.
+        let text = section.raw_text("separator")?;
+        match text.value.as_bytes() {
+            [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\n\r.-+".contains(byte) => Some(*byte),
+            _ => {
+                let message = format!("'separator' of [[source]] is {:?}", text.value);
+                let advice =
+                    "allowed is one ASCII character that is not part of a number, such as \",\", \";\", \"\\t\"";
+                self.complaints.add(text.span, message, advice);
+                None
+            }
+        }
+    }
+
+    fn tag(
+        &self,
+        id: TagId,
+        name: String,
+        line: Option<usize>,
+        source: Option<usize>,
+        lines: &[Line],
+        section: &Section<'_>,
+    ) -> Tag {
+        if !section.has("role") {
+            section.missing("role", "say one of measurement, setpoint, output, mode");
+        }
+        let tick_ns = line.map_or(TICK_NS_DEFAULT, |line| lines[line].tick_ns);
+        Tag {
+            id,
+            line: LineId::from_index(line.unwrap_or(0)),
+            description: section.text_or_empty("description"),
+            unit: section.text_or_empty("unit"),
+            range: self.range(section),
+            role: section.choice("role", &ROLES).unwrap_or(Role::Measurement),
+            source: source.unwrap_or(0),
+            address: section.text("address").map_or_else(|| name.clone(), |address| address.value),
+            period_ns: section.duration("period", PERIOD_NS_MIN, PERIOD_NS_MAX).unwrap_or(tick_ns),
+            excluded: section.flag("exclude").unwrap_or(false),
+            name,
+        }
+    }
+
+    fn range(&self, section: &Section<'_>) -> Option<(f64, f64)> {
+        const WANTED: &str = "it must be two numbers, low and high, such as [0, 100]";
+        let list = section.list("range", WANTED, |item| number_of(item).filter(|number| number.is_finite()))?;
+        match list.value.as_slice() {
+            [low, high] if low.value < high.value => Some((low.value, high.value)),
+            [low, high] if low.value > high.value => {
+                let message = format!("'range' of [[tag]] is upside down: {} is above {}", low.value, high.value);
+                self.complaints.add(list.span, message, format!("write [{}, {}]", high.value, low.value));
+                None
+            }
+            [_, _] => {
+                self.complaints.add(list.span, "'range' of [[tag]] has no extent", "low must be below high");
+                None
+            }
+            items => {
+                self.complaints.add(list.span, format!("'range' of [[tag]] has {} items", items.len()), WANTED);
+                None
+            }
+        }
+    }
+
+    fn camera(&self, id: CameraId, name: String, line: Option<usize>, section: &Section<'_>) -> Camera {
+        let start = section.moment_text("start").and_then(|text| {
+            let parsed = text.value.parse::<UtcNanos>();
+            parsed.map_err(|error| self.complaints.add(text.span, format!("'start' of [[camera]]: {error}"), "")).ok()
+        });
+        Camera {
+            id,
+            line: LineId::from_index(line.unwrap_or(0)),
+            name,
+            feed: self.feed(section).unwrap_or(CameraFeed::Simulator),
+            roi: self.roi(section),
+            fps: section.number("fps", 0.0, FPS_MAX, true).unwrap_or(FPS_DEFAULT),
+            start,
+        }
+    }
+
+    fn feed(&self, section: &Section<'_>) -> Option<CameraFeed> {
+        const ALLOWED: &str = "give exactly one of launch = \"…\", uri = \"…\", simulator = true";
+        let simulator = section.flag("simulator");
+        let given = [section.has("launch"), section.has("uri"), simulator == Some(true)];
+        match given.iter().filter(|given| **given).count() {
+            // `simulator` of a wrong type has been complained about.
+            0 if section.has("simulator") && simulator.is_none() => None,
+            0 => {
+                self.complaints.add_absence(section.span.clone(), "[[camera]] has no pictures", ALLOWED);
+                None
+            }
+            1 if given[0] => section.text("launch").map(|launch| CameraFeed::Launch(launch.value.trim().to_owned())),
+            1 if given[1] => section.text("uri").map(|uri| CameraFeed::Uri(self.uri(uri.value.trim()))),
+            1 => Some(CameraFeed::Simulator),
+            _ => {
+                self.complaints.add(section.span.clone(), "[[camera]] has several sources of pictures", ALLOWED);
+                None
+            }
+        }
+    }
+
+    /// A URI as it is, a path joined to the file's folder.
+    fn uri(&self, text: &str) -> String {
+        if text.contains("://") { text.to_owned() } else { self.base_dir.join(text).to_string_lossy().into_owned() }
+    }
+
+    fn roi(&self, section: &Section<'_>) -> Option<Roi> {
+        const WANTED: &str = "it must be four whole numbers of pixels: [x, y, width, height]";
+        let read = |item: &DeValue<'_>| {
+            let whole = |n: &f64| n.fract() == 0.0 && (0.0..=ROI_PIXELS_MAX).contains(n);
+            item.is_integer().then(|| number_of(item)).flatten().filter(whole).map(|number| number as u32)
+        };
+        let list = section.list("roi", WANTED, read)?;
+        let numbers: Vec<u32> = list.value.iter().map(|item| item.value).collect();
+        match numbers[..] {
+            [_, _, 0, _] | [_, _, _, 0] => {
+                self.complaints.add(list.span, "'roi' of [[camera]] has no extent", "width and height must be above 0");
+                None
+            }
+            [x, y, width, height] => Some(Roi { x, y, width, height }),
+            _ => {
+                self.complaints.add(list.span, format!("'roi' of [[camera]] has {} items", numbers.len()), WANTED);
+                None
+            }
+        }
+    }
+
+    fn model(&self, root: &'a DeTable<'a>) -> ModelChoice {
+        let keys = ["path", "false_alarms_per_week", "device", "seed", "epochs"];
+        let section = self.single(root, "model", "[model]", &keys);
+        let section = section.as_ref();
+        let whole = |key, low, high, default| section.and_then(|s| s.whole(key, low, high)).unwrap_or(default);
+        ModelChoice {
+            path: section.and_then(|s| s.text("path")).map(|path| self.base_dir.join(path.value)),
+            false_alarms_per_week: section
+                .and_then(|s| s.number("false_alarms_per_week", 0.0, FALSE_ALARMS_PER_WEEK_MAX, true))
+                .unwrap_or(1.0),
+            device: section.and_then(|s| s.choice("device", &DEVICES)).unwrap_or_default(),
+            seed: whole("seed", 0, i64::MAX as u64, 1),
+            epochs_max: whole("epochs", 1, EPOCHS_MAX, EPOCHS_DEFAULT) as usize,
+        }
+    }
+
+    fn retention(&self, root: &'a DeTable<'a>) -> Retention {
+        let section = self.single(root, "retention", "[retention]", &["samples_days", "video_days", "video_gib"]);
+        let number = |key, high, default| {
+            section.as_ref().and_then(|section| section.number(key, 0.0, high, true)).unwrap_or(default)
+        };
+        Retention {
+            samples_days: number("samples_days", KEPT_DAYS_MAX, 400.0),
+            video_days: number("video_days", KEPT_DAYS_MAX, 14.0),
+            video_gib: number("video_gib", KEPT_GIB_MAX, 100.0),
+        }
+    }
+
+    /// A table that is there at most once.
+    fn single(&self, root: &'a DeTable<'a>, key: &str, what: &'static str, keys: &[&str]) -> Option<Section<'a>> {
+        let value = root.get(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Section::open(what, value.span(), table, keys, self.complaints)),
+            other => {
+                let message = format!("'{key}' is not a table but of type {}", other.type_str());
+                self.complaints.add(value.span(), message, format!("write it as {what}"));
+                None
+            }
+        }
+    }
+
+    /// Tables that may be there several times, at most `count_max`.
+    fn several(
+        &self,
+        root: &'a DeTable<'a>,
+        key: &str,
+        what: &'static str,
+        keys: &[&str],
+        count_max: usize,
+    ) -> Vec<Section<'a>> {
+        let Some(value) = root.get(key) else { return Vec::new() };
+        let refuse = |span: Range<usize>, is: &str| {
+            let message = format!("'{key}' is not a list of tables but of type {is}");
+            self.complaints.add(span, message, format!("write each one below {what}, with two brackets"));
+        };
+        let Some(array) = value.get_ref().as_array() else {
+            refuse(value.span(), value.get_ref().type_str());
+            return Vec::new();
+        };
+        if let Some(beyond) = array.get(count_max) {
+            let message = format!("there are {} {what}, and {count_max} is the most", array.len());
+            self.complaints.add(beyond.span(), message, "split the plant over several engines");
+        }
+        let mut sections = Vec::new();
+        for item in array.iter().take(count_max) {
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    sections.push(Section::open(what, item.span(), table, keys, self.complaints));
+                }
+                other => refuse(item.span(), other.type_str()),
+            }
+        }
+        sections
+    }
+}

@@ -1,0 +1,154 @@
+//! The form of a plant file, through the public door.
+
+use std::path::{Path, PathBuf};
+
+use miette::Diagnostic;
+use sightglass_plant::{
+    CameraFeed, Device, FILE_BYTES_MAX, Plant, PlantErrors, SampleFile, SampleFormat, SourceKind, TAGS_MAX, load, parse,
+};
+use sightglass_protocol::{CameraId, LineId, Roi, Role, TagId};
+
+fn parsed(text: &str) -> Result<Plant, PlantErrors> {
+    parse(text, "plant.toml", Path::new("/plants/one"))
+}
+
+const SMALLEST: &str = r#"
+[plant]
+name = "p"
+[[line]]
+name = "l"
+[[source]]
+name = "s"
+kind = "file"
+path = "a.csv"
+[[tag]]
+name = "level"
+role = "measurement"
+"#;
+
+#[test]
+fn a_good_file_becomes_the_plant_it_describes() {
+    let plant = parsed(include_str!("good/plant.toml")).unwrap();
+    assert_eq!(plant.name, "Bottling hall");
+    assert_eq!(plant.model.path, Some(PathBuf::from("/plants/one/models/line.safetensors")));
+    assert_eq!((plant.model.false_alarms_per_week, plant.model.device), (0.5, Device::Cpu));
+    assert_eq!((plant.model.seed, plant.model.epochs_max), (7, 12));
+    assert_eq!((plant.retention.samples_days, plant.retention.video_days, plant.retention.video_gib), (30.0, 2.0, 5.0));
+
+    let [first, second] = &plant.lines[..] else { panic!("two lines") };
+    assert_eq!((first.tick_ns, first.grace_ns), (500_000_000, 0));
+    assert_eq!((second.tick_ns, second.grace_ns), (1_000_000_000, 200_000_000));
+    assert_eq!((&first.tags[..], &first.cameras[..]), (&[TagId(0), TagId(1)][..], &[CameraId(0)][..]));
+    assert_eq!((&second.tags[..], second.cameras.len()), (&[TagId(2)][..], 3));
+
+    let expected = SampleFile {
+        paths: vec!["/plants/one/a.csv".into(), "/data/b.csv".into()],
+        format: SampleFormat::Csv { separator: b';' },
+        time_column: "datetime".to_owned(),
+    };
+    assert_eq!(plant.sources[0].kind, SourceKind::File(expected));
+    let SourceKind::File(lake) = &plant.sources[1].kind else { panic!("a file") };
+    assert_eq!((lake.format, lake.time_column.as_str()), (SampleFormat::Parquet, "time"));
+    assert_eq!(plant.sources[2].kind, SourceKind::Simulator);
+
+    let level = &plant.tags[0];
+    assert_eq!((level.name.as_str(), level.unit.as_str(), level.range), ("tank_level", "%", Some((0.0, 100.0))));
+    assert_eq!((level.address.as_str(), level.period_ns, level.excluded), ("Level", 2_000_000_000, false));
+    assert_eq!(level.description, "Level of the supply tank");
+    let speed = &plant.tags[1];
+    assert_eq!((speed.address.as_str(), speed.period_ns, speed.excluded), ("feed_speed", 500_000_000, true));
+    assert_eq!((speed.role, speed.source, speed.line), (Role::Output, 1, LineId(0)));
+    assert_eq!((plant.tags[2].role, plant.tags[2].range), (Role::Setpoint, Some((-1.5, 1000.0))));
+
+    assert_eq!(plant.cameras[0].roi, Some(Roi { x: 10, y: 20, width: 300, height: 200 }));
+    assert_eq!(plant.cameras[0].start.unwrap().to_string(), "2026-01-01T00:00:00Z");
+    assert!(matches!(&plant.cameras[0].feed, CameraFeed::Launch(launch) if launch.starts_with("videotestsrc")));
+    assert_eq!(plant.cameras[1].feed, CameraFeed::Uri("/plants/one/video/belt.mp4".to_owned()));
+    assert_eq!(plant.cameras[1].start.unwrap().to_string(), "2026-01-01T00:00:01Z");
+    assert_eq!((plant.cameras[1].fps, plant.cameras[0].fps), (29.97, 15.0));
+    assert_eq!(plant.cameras[2].feed, CameraFeed::Uri("rtsp://10.0.0.9/door".to_owned()));
+    assert_eq!(plant.cameras[3].feed, CameraFeed::Simulator);
+}
+
+#[test]
+fn the_only_line_and_the_only_source_need_not_be_named() {
+    let plant = parsed(SMALLEST).unwrap();
+    assert_eq!((plant.tags[0].line, plant.tags[0].source), (LineId(0), 0));
+    assert_eq!((plant.model.false_alarms_per_week, plant.model.seed, plant.model.epochs_max), (1.0, 1, 40));
+    assert_eq!(plant.retention.samples_days, 400.0);
+}
+
+/// Each file below `tests/bad` with everything that is said about it: plain lines, as programs read them.
+#[test]
+fn every_bad_file_is_answered_with_all_that_is_wrong_and_its_place() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad");
+    let mut names: Vec<String> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() >= 8, "{names:?}");
+    for name in names {
+        let text = std::fs::read_to_string(folder.join(&name)).unwrap();
+        let errors = parse(&text, &name, Path::new("")).expect_err(&name);
+        insta::assert_snapshot!(name.trim_end_matches(".toml"), errors.to_string());
+    }
+}
+
+#[test]
+fn people_see_the_text_that_is_wrong_and_where_the_first_one_stands() {
+    let twice = format!("{SMALLEST}[[tag]]\nname = \"level\"\nrole = \"measurement\"\n");
+    insta::assert_snapshot!("fancy", parsed(&twice).unwrap_err().fancy());
+}
+
+#[test]
+fn each_problem_is_a_related_diagnostic_with_its_label() {
+    let errors = parsed("[plant]\nname = \"p\"\ntyop = 1\n").unwrap_err();
+    let related: Vec<_> = errors.related().unwrap().collect();
+    assert_eq!(related.len(), errors.problems().len());
+    assert!(related.iter().all(|problem| problem.labels().unwrap().count() == 1 && problem.source_code().is_some()));
+    let typo = errors.problems().iter().find(|problem| problem.message.contains("tyop")).unwrap();
+    assert_eq!((typo.line, typo.column), (3, 1));
+}
+
+#[test]
+fn columns_count_characters_and_not_bytes() {
+    let errors = parsed(&SMALLEST.replace("role = \"measurement\"", "\"Größe\" = 1\nrole = \"ö\"")).unwrap_err();
+    let places: Vec<_> = errors.problems().iter().map(|problem| (problem.line, problem.column)).collect();
+    assert_eq!(places, [(12, 1), (13, 8)]);
+}
+
+#[test]
+fn a_plant_beyond_its_limits_is_refused_by_name_of_the_limit() {
+    let mut text = SMALLEST.to_owned();
+    for index in 0..TAGS_MAX {
+        text.push_str(&format!("[[tag]]\nname = \"t{index}\"\nrole = \"measurement\"\n"));
+    }
+    let errors = parsed(&text).unwrap_err().to_string();
+    assert!(errors.contains(&format!("there are {} [[tag]], and {TAGS_MAX} is the most", TAGS_MAX + 1)), "{errors}");
+    let long = SMALLEST.replace("\"level\"", &format!("\"{}\"", "x".repeat(200)));
+    assert!(parsed(&long).unwrap_err().to_string().contains("at most 128 characters"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_which_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("absent.toml");
+    let errors = load(&absent).unwrap_err().to_string();
+    assert!(errors.starts_with(&absent.display().to_string()) && errors.contains("No such file"), "{errors}");
+
+    let binary = folder.path().join("binary.toml");
+    std::fs::write(&binary, b"[plant]\nname = \"\xff\"\n").unwrap();
+    assert!(load(&binary).unwrap_err().to_string().contains("line 2 is not UTF-8"));
+
+    let huge = folder.path().join("huge.toml");
+    std::fs::write(&huge, vec![b'\n'; FILE_BYTES_MAX as usize + 1]).unwrap();
+    assert!(load(&huge).unwrap_err().to_string().contains("larger than 4 MiB"));
+}
+
+#[test]
+fn a_file_on_disk_is_read_with_its_own_folder_as_the_start_of_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plant.toml");
+    std::fs::write(&path, SMALLEST).unwrap();
+    let SourceKind::File(file) = load(&path).unwrap().sources[0].kind.clone() else { panic!("a file") };
+    assert_eq!(file.paths, [folder.path().join("a.csv")]);
+}
