@@ -9,6 +9,7 @@ mod errors;
 mod model;
 mod parse;
 mod section;
+mod variables;
 
 pub use errors::{PlantErrors, Problem};
 pub use model::{

@@ -17,6 +17,7 @@ use crate::{
     Camera, CameraFeed, Device, Line, ModelChoice, Plant, PlantErrors, Retention, SampleFile, SampleFormat, Source,
     SourceKind, Tag,
     section::{At, Complaints, HOUR, MINUTE, Section, nearest, number_of},
+    variables::expand,
 };
 
 /// The largest plant file, in bytes.
@@ -273,7 +274,7 @@ impl<'a> Parser<'a> {
         match (section.has("path"), section.has("paths")) {
             (false, false) => section.missing("path", "say path = \"a.csv\", or paths = [\"a.csv\", \"b.csv\"]"),
             (true, true) => section.refuse(&["paths"], "beside 'path'"),
-            (true, false) => paths.extend(section.text("path").map(|path| self.base_dir.join(path.value))),
+            (true, false) => paths.extend(section.text("path").and_then(|path| self.path(&path))),
             (false, true) => {
                 let wanted = "it must be a list of paths in quotes, such as [\"a.csv\", \"b.csv\"]";
                 let read = |item: &DeValue<'_>| item.as_str().filter(|path| !path.trim().is_empty()).map(str::to_owned);
@@ -282,7 +283,7 @@ impl<'a> Parser<'a> {
                     if list.value.is_empty() {
                         self.complaints.add(list.span, "'paths' of [[source]] is an empty list", wanted);
                     }
-                    paths.extend(list.value.into_iter().map(|path| self.base_dir.join(path.value)));
+                    paths.extend(list.value.iter().filter_map(|path| self.path(path)));
                 }
             }
         }
@@ -410,7 +411,7 @@ impl<'a> Parser<'a> {
                 None
             }
             1 if given[0] => section.text("launch").map(|launch| CameraFeed::Launch(launch.value.trim().to_owned())),
-            1 if given[1] => section.text("uri").map(|uri| CameraFeed::Uri(self.uri(uri.value.trim()))),
+            1 if given[1] => section.text("uri").and_then(|uri| self.uri(&uri)).map(CameraFeed::Uri),
             1 => Some(CameraFeed::Simulator),
             _ => {
                 self.complaints.add(section.span.clone(), "[[camera]] has several sources of pictures", ALLOWED);
@@ -420,8 +421,22 @@ impl<'a> Parser<'a> {
     }
 
     /// A URI as it is, a path joined to the file's folder.
-    fn uri(&self, text: &str) -> String {
-        if text.contains("://") { text.to_owned() } else { self.base_dir.join(text).to_string_lossy().into_owned() }
+    fn uri(&self, text: &At<String>) -> Option<String> {
+        if text.value.contains("://") {
+            return Some(text.value.trim().to_owned());
+        }
+        self.path(text).map(|path| path.to_string_lossy().into_owned())
+    }
+
+    /// A path with its variables replaced, joined to the file's folder.
+    fn path(&self, text: &At<String>) -> Option<PathBuf> {
+        match expand(text.value.trim()) {
+            Ok(path) => Some(self.base_dir.join(path)),
+            Err((message, advice)) => {
+                self.complaints.add(text.span.clone(), message, advice);
+                None
+            }
+        }
     }
 
     fn roi(&self, section: &Section<'_>) -> Option<Roi> {
@@ -451,7 +466,7 @@ impl<'a> Parser<'a> {
         let section = section.as_ref();
         let whole = |key, low, high, default| section.and_then(|s| s.whole(key, low, high)).unwrap_or(default);
         ModelChoice {
-            path: section.and_then(|s| s.text("path")).map(|path| self.base_dir.join(path.value)),
+            path: section.and_then(|s| s.text("path")).and_then(|path| self.path(&path)),
             false_alarms_per_week: section
                 .and_then(|s| s.number("false_alarms_per_week", 0.0, FALSE_ALARMS_PER_WEEK_MAX, true))
                 .unwrap_or(1.0),

@@ -152,3 +152,16 @@ fn a_file_on_disk_is_read_with_its_own_folder_as_the_start_of_paths() {
     let SourceKind::File(file) = load(&path).unwrap().sources[0].kind.clone() else { panic!("a file") };
     assert_eq!(file.paths, [folder.path().join("a.csv")]);
 }
+
+#[test]
+fn a_variable_in_a_path_is_replaced_and_one_that_is_not_set_is_named() {
+    let with = SMALLEST.replace("a.csv", "${CARGO_MANIFEST_DIR}/a.csv");
+    let SourceKind::File(file) = parsed(&with).unwrap().sources[0].kind.clone() else { panic!("a file") };
+    assert_eq!(file.paths, [Path::new(env!("CARGO_MANIFEST_DIR")).join("a.csv")]);
+
+    let unset = SMALLEST.replace("a.csv", "${SIGHTGLASS_NOT_SET}/a.csv");
+    let errors = parsed(&unset).unwrap_err().to_string();
+    assert!(errors.contains("SIGHTGLASS_NOT_SET") && errors.contains("is not set"), "{errors}");
+    let open = SMALLEST.replace("a.csv", "${OPEN/a.csv");
+    assert!(parsed(&open).unwrap_err().to_string().contains("does not close"));
+}
