@@ -102,7 +102,9 @@ impl EngineLink {
         });
         match answered.await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(LinkError::Silent { address: socket::address(&self.data), after: self.answer_time_max }),
+            Err(_elapsed) => {
+                Err(LinkError::Silent { address: socket::address(&self.data), after: self.answer_time_max })
+            }
         }
     }
 

@@ -28,6 +28,31 @@ pub(crate) struct Options {
     /// The seed of the simulated line
     #[arg(long, value_name = "N", requires = "demo")]
     seed: Option<u64>,
+    /// The screen that the window opens with
+    #[arg(long, value_enum, default_value_t = Screen::Overview)]
+    screen: Screen,
+}
+
+/// The screens that a window can open with, by the names that the page knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Screen {
+    /// Every line of the plant
+    Overview,
+    /// One line, live
+    Line,
+    /// One line, at a past time
+    Review,
+}
+
+impl Screen {
+    /// The fragment of the page's address.
+    pub(crate) const fn fragment(self) -> &'static str {
+        match self {
+            Self::Overview => "overview",
+            Self::Line => "line",
+            Self::Review => "review",
+        }
+    }
 }
 
 /// What the window has to do, with every default settled.
@@ -39,6 +64,8 @@ pub(crate) struct Launch {
     pub(crate) engine: Option<PathBuf>,
     /// How to start the engine when none serves the data folder; `None`: only ever connect.
     pub(crate) start: Option<Start>,
+    /// The first screen.
+    pub(crate) screen: Screen,
 }
 
 impl Options {
@@ -64,7 +91,7 @@ impl Options {
             (None, true) => Some(Start::Demo { fault: self.fault, seed: self.seed }),
             (None, false) => None,
         };
-        Ok(Launch { data, engine: self.engine, start })
+        Ok(Launch { data, engine: self.engine, start, screen: self.screen })
     }
 }
 

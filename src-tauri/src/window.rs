@@ -45,12 +45,13 @@ async fn exchange(shell: State<'_, Arc<Shell>>, request: Request<'_>) -> Result<
 /// # Errors
 /// What Tauri says when it cannot open a window.
 pub(crate) fn show(launch: Launch) -> tauri::Result<()> {
+    let Launch { data, engine, start, screen } = launch;
     let page = Page::find();
     match &page {
         Page::Folder(folder) => tracing::info!(folder = %folder.display(), "the window's page"),
         Page::Missing(places) => tracing::error!("{}", missing_message(places)),
     }
-    let shell = Arc::new(Shell { link: EngineLink::new(&launch.data), trouble: Mutex::new(None) });
+    let shell = Arc::new(Shell { link: EngineLink::new(&data), trouble: Mutex::new(None) });
     let finder = Arc::clone(&shell);
     tauri::Builder::default()
         .manage(shell)
@@ -59,18 +60,19 @@ pub(crate) fn show(launch: Launch) -> tauri::Result<()> {
         .setup(move |app| {
             // The window opens at once; the engine may take a while.
             tauri::async_runtime::spawn(async move {
-                let Launch { data, engine, start } = launch;
                 let found = find_or_start(&finder.link, &data, engine.as_deref(), start.as_ref()).await;
                 if let Err(problem) = found {
                     tracing::error!("{problem}");
                     *finder.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem.to_string());
                 }
             });
-            let url = if cfg!(any(windows, target_os = "android")) {
-                format!("http://{SCHEME}.localhost/")
+            let origin = if cfg!(any(windows, target_os = "android")) {
+                format!("http://{SCHEME}.localhost")
             } else {
-                format!("{SCHEME}://localhost/")
+                format!("{SCHEME}://localhost")
             };
+            // The page reads from the fragment which screen to begin with.
+            let url = format!("{origin}/#{}", screen.fragment());
             WebviewWindowBuilder::new(app, LABEL, WebviewUrl::CustomProtocol(url.parse()?))
                 .title("Sightglass")
                 .inner_size(1366.0, 768.0)

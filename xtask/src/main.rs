@@ -1,1 +1,61 @@
-fn main() {}
+//! The project's own commands: `cargo xtask COMMAND`.
+//!
+//! Each command does all of its own set-up on a fresh Debian 12 or Ubuntu 22.04 and later, prints each step, and skips
+//! what is done already. This crate therefore builds with nothing but Rust: no crate that needs a system library may
+//! come in here. One file a job; [`outcome`] is how steps are told and how they fail.
+
+mod demo;
+mod display;
+mod outcome;
+mod process;
+mod screenshot;
+mod setup;
+mod test;
+mod train;
+mod ui_bundle;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and testing need: system packages, the WebAssembly target, test tools
+    Setup,
+    /// Build the window's page into ui/dist
+    Ui,
+    /// Show the window on the simulated line
+    Demo(demo::Arguments),
+    /// Run every test
+    Test(test::Arguments),
+    /// Make models/demo-line.safetensors anew
+    TrainDemo(train::Arguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = Workspace::find().and_then(|workspace| match cli.command {
+        Command::Setup => setup::everything(&workspace),
+        Command::Ui => setup::for_building(&workspace).and_then(|()| ui_bundle::build(&workspace)),
+        Command::Demo(arguments) => demo::run(&workspace, arguments),
+        Command::Test(arguments) => test::run_tests(&workspace, &arguments),
+        Command::TrainDemo(arguments) => train::train(&workspace, &arguments),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("cargo xtask: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `cargo xtask test`: every test, on a machine with or without a display.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::outcome::{Outcome, step};
+use crate::process::run;
+use crate::setup::{self, Nextest};
+use crate::ui_bundle;
+use crate::workspace::Workspace;
+
+/// Names the folder of real recordings; tests on real data say that they were left out when it is absent.
+const DATA_VARIABLE: &str = "SIGHTGLASS_DATA";
+/// Where the recordings lie when nothing else is said, seen from the checkout.
+const DATA_DEFAULT: &str = "../shared/data";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only tests whose name holds this, and options of the test runner
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    more: Vec<String>,
+}
+
+pub(crate) fn run_tests(workspace: &Workspace, arguments: &Arguments) -> Outcome {
+    setup::everything(workspace)?;
+    let nextest = setup::nextest(workspace)?;
+    ui_bundle::build(workspace)?;
+
+    step("build everything");
+    // The same set of crates and targets as the tests below, so that nothing is compiled twice.
+    let mut build = workspace.cargo();
+    build.args(["build", "--workspace", "--all-targets"]);
+    run(&mut build)?;
+
+    step("run the tests");
+    let mut tests = match nextest {
+        Nextest::Installed => {
+            let mut cargo = workspace.cargo();
+            cargo.args(["nextest", "run", "--workspace"]);
+            cargo
+        }
+        Nextest::Own(program) => {
+            let mut nextest = Command::new(program);
+            nextest.current_dir(&workspace.root).env("CARGO_TARGET_DIR", &workspace.target);
+            nextest.args(["nextest", "run", "--workspace"]);
+            nextest
+        }
+        Nextest::Absent => {
+            let mut cargo = workspace.cargo();
+            cargo.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
+            cargo
+        }
+    };
+    let data = workspace.root.join(DATA_DEFAULT);
+    if std::env::var_os(DATA_VARIABLE).is_none() && data.is_dir() {
+        tests.env(DATA_VARIABLE, plain(&data));
+    }
+    run(tests.args(&arguments.more))
+}
+
+/// Without `..`, for messages.
+fn plain(path: &Path) -> std::path::PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}

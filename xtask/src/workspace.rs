@@ -1,0 +1,51 @@
+//! Where things lie, and how cargo is called on them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::outcome::{Doing, Outcome};
+
+/// The checkout and its build folder.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    /// The checkout.
+    pub(crate) root: PathBuf,
+    /// Cargo's build folder, wherever the user put it.
+    pub(crate) target: PathBuf,
+}
+
+impl Workspace {
+    /// Finds both. To be called before anything is built: a build may replace this program's file.
+    pub(crate) fn find() -> Outcome<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("this crate lies in no workspace")?.to_owned();
+        // This program is TARGET/debug/xtask, which holds for every way to name the build folder.
+        let own = std::env::current_exe().could_not("find this program")?;
+        let target = own.ancestors().nth(2).ok_or("this program lies in no build folder")?.to_owned();
+        Ok(Self { root, target })
+    }
+
+    /// A program of this workspace, built with the dev profile.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.target.join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+    }
+
+    /// Programs that tests need and that come from crates.io are installed here, and not among the user's own.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.target.join("tools")
+    }
+
+    /// Cargo on this workspace and its build folder.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        cargo
+    }
+
+    /// Builds the engine and the window.
+    pub(crate) fn build_programs(&self) -> Outcome {
+        crate::outcome::step("build the engine and the window");
+        let mut cargo = self.cargo();
+        cargo.args(["build", "--package", "sightglass-engine", "--package", "sightglass-desktop", "--bins"]);
+        crate::process::run(&mut cargo)
+    }
+}
