@@ -1,0 +1,457 @@
+//! Whether sensors and cameras deliver: values that do not move, pictures that stay the same, data that does not come.
+//!
+//! A sensor is frozen when its value is exactly the same, over fresh samples, for much longer than it ever was in normal
+//! running. Setpoints, modes and outputs hold by nature and are not asked. Nor is a measurement at 0 or at an end of its
+//! range (it may be clipped there), nor any while the line stands. Pictures are compared pixel by pixel: a still scene
+//! through a live camera has noise.
+
+use sightglass_protocol::{
+    CameraInfo, CameraReading, Frame, Health, HealthState, Quality, Role, Subject, TagInfo, TagReading, Tick, UtcNanos,
+    time::SECOND,
+};
+
+use crate::{MonitorOptions, Normal};
+
+/// A hold shorter than this is never a frozen sensor.
+const HOLD_TICKS_MIN: f32 = 10.0;
+/// A frozen sensor holds this many times as long as the longest hold in normal running …
+const HOLD_RATIO: f32 = 3.0;
+/// … and this many ticks longer.
+const HOLD_MARGIN_TICKS: f32 = 5.0;
+/// Where normal running is not known, a hold shorter than this is never a frozen sensor, …
+const HOLD_TICKS_MIN_UNKNOWN: f32 = 120.0;
+/// … and the value must have changed this often, so that it is known to be one that moves.
+const CHANGES_MIN_UNKNOWN: u32 = 20;
+/// A hold spans at least this many samples beyond its first: a slow sensor is not a frozen one.
+const HOLD_SAMPLES_MIN: u32 = 3;
+/// A hold this much beyond the longest of normal running makes a sensor suspect, before it is called frozen.
+const SUSPECT_MARGIN_TICKS: f32 = 1.0;
+
+/// A picture that stays for no longer than this is never a frozen camera.
+const STILL_TICKS_MIN: f32 = 5.0;
+const STILL_MARGIN_TICKS: f32 = 2.0;
+const STILL_TICKS_MIN_UNKNOWN: f32 = 120.0;
+/// A picture without a channel above this is black.
+const BLACK_LEVEL_MAX: u8 = 16;
+/// A value is out of specification beyond its range by this share of it.
+const RANGE_MARGIN: f64 = 0.02;
+
+/// How far the evidence of a tag or camera may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    Trusted,
+    /// It may turn out to be frozen.
+    Suspect,
+    Unusable,
+}
+
+/// A tag or camera that is frozen now (or was, and has not proved itself again).
+#[derive(Clone, Debug)]
+pub(crate) struct Frozen {
+    /// Position among the line's tags, then cameras.
+    pub(crate) position: usize,
+    /// From when on it did not change.
+    pub(crate) since: UtcNanos,
+    /// How long it lasted, over how long it may.
+    pub(crate) ratio: f32,
+    /// One less the share of it that normal running has shown.
+    pub(crate) confidence: f32,
+    /// The value that it holds (tags only).
+    pub(crate) value: Option<f64>,
+    /// Whether it holds at this very tick.
+    pub(crate) now: bool,
+}
+
+/// Good or not, with patience in both directions.
+#[derive(Clone, Debug)]
+struct Standing {
+    state: HealthState,
+    wrong_ticks: u32,
+    wrong_since: UtcNanos,
+    good_ticks: u32,
+}
+
+/// What is wrong at one tick.
+struct Wrong {
+    state: HealthState,
+    /// Whether it has persisted already.
+    at_once: bool,
+    since: UtcNanos,
+    reason: String,
+}
+
+impl Standing {
+    fn new() -> Self {
+        Self { state: HealthState::Good, wrong_ticks: 0, wrong_since: UtcNanos::MIN, good_ticks: 0 }
+    }
+
+    /// Takes in one tick; the new state, since when and why, where it changed.
+    fn take(
+        &mut self,
+        wrong: Option<Wrong>,
+        now: UtcNanos,
+        options: &MonitorOptions,
+    ) -> Option<(HealthState, UtcNanos, String)> {
+        let Some(wrong) = wrong else {
+            self.wrong_ticks = 0;
+            self.good_ticks = self.good_ticks.saturating_add(1);
+            if self.state != HealthState::Good && self.good_ticks >= options.recover_ticks {
+                self.state = HealthState::Good;
+                return Some((HealthState::Good, now, "delivers again".to_owned()));
+            }
+            return None;
+        };
+        self.good_ticks = 0;
+        if self.wrong_ticks == 0 {
+            self.wrong_since = now;
+        }
+        self.wrong_ticks = self.wrong_ticks.saturating_add(1);
+        if self.state == wrong.state || !(wrong.at_once || self.wrong_ticks >= options.fail_ticks) {
+            return None;
+        }
+        self.state = wrong.state;
+        Some((wrong.state, wrong.since.min(self.wrong_since), wrong.reason))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct TagWatch {
+    subject: Subject,
+    name: String,
+    unit: String,
+    range: Option<(f64, f64)>,
+    is_measurement: bool,
+    longest_hold_ticks: Option<f32>,
+    value: f64,
+    captured: UtcNanos,
+    held_since: UtcNanos,
+    held_ticks: u32,
+    held_samples: u32,
+    held_ticks_max: u32,
+    changes: u32,
+    is_frozen: bool,
+    /// Frozen, or was and is not good again.
+    was_frozen: bool,
+    distrust_ticks: u32,
+    standing: Standing,
+}
+
+impl TagWatch {
+    fn new(tag: &TagInfo, longest_hold_ticks: Option<f32>) -> Self {
+        Self {
+            subject: Subject::Tag(tag.id),
+            name: tag.name.clone(),
+            unit: tag.unit.clone(),
+            range: tag.range,
+            is_measurement: tag.role == Role::Measurement,
+            longest_hold_ticks,
+            value: f64::NAN,
+            captured: UtcNanos::MIN,
+            held_since: UtcNanos::MIN,
+            held_ticks: 0,
+            held_samples: 0,
+            held_ticks_max: 0,
+            changes: 0,
+            is_frozen: false,
+            was_frozen: false,
+            distrust_ticks: 0,
+            standing: Standing::new(),
+        }
+    }
+
+    /// The longest hold that is not called frozen; `None` where that cannot be said yet.
+    fn hold_ticks_max(&self) -> Option<f32> {
+        match self.longest_hold_ticks {
+            Some(longest) => Some((HOLD_RATIO * longest + HOLD_MARGIN_TICKS).max(HOLD_TICKS_MIN)),
+            None if self.changes < CHANGES_MIN_UNKNOWN => None,
+            None => {
+                let longest = self.held_ticks_max as f32;
+                Some((HOLD_RATIO * longest + HOLD_MARGIN_TICKS).max(HOLD_TICKS_MIN_UNKNOWN))
+            }
+        }
+    }
+
+    fn may_hold(&self) -> bool {
+        let at_end = self.range.is_some_and(|(low, high)| self.value <= low || self.value >= high);
+        !self.is_measurement || self.value == 0.0 || at_end
+    }
+
+    fn take(&mut self, reading: &mut TagReading, now: UtcNanos, stands: bool, options: &MonitorOptions) -> Trust {
+        let usable = reading.quality.is_usable() && reading.value.is_finite();
+        if !usable {
+            self.distrust_ticks = options.distrust_ticks;
+            return Trust::Unusable;
+        }
+        let captured = now - reading.age_ns;
+        if reading.value.to_bits() == self.value.to_bits() {
+            if captured != self.captured {
+                self.held_samples = self.held_samples.saturating_add(1);
+            }
+            if !stands && !self.may_hold() {
+                self.held_ticks = self.held_ticks.saturating_add(1);
+            }
+        } else {
+            // The first hold of a run began before the run did, so its length is not known.
+            if self.changes > 0 && !self.is_frozen {
+                self.held_ticks_max = self.held_ticks_max.max(self.held_ticks);
+            }
+            self.changes = self.changes.saturating_add(1);
+            (self.held_ticks, self.held_samples, self.held_since) = (0, 0, captured);
+            self.is_frozen = false;
+        }
+        (self.value, self.captured) = (reading.value, captured);
+
+        let over = self.hold_ticks_max().is_some_and(|most| self.held_ticks as f32 > most);
+        if over && self.held_samples >= HOLD_SAMPLES_MIN {
+            (self.is_frozen, self.was_frozen) = (true, true);
+        }
+        if self.is_frozen {
+            reading.quality = Quality::Frozen;
+            self.distrust_ticks = options.distrust_ticks;
+            return Trust::Unusable;
+        }
+        let suspect = |longest: f32| self.held_ticks as f32 > longest + SUSPECT_MARGIN_TICKS;
+        if self.distrust_ticks > 0 {
+            self.distrust_ticks -= 1;
+            Trust::Suspect
+        } else if self.longest_hold_ticks.is_some_and(suspect) {
+            Trust::Suspect
+        } else {
+            Trust::Trusted
+        }
+    }
+
+    fn wrong(&self, reading: &TagReading, now: UtcNanos) -> Option<Wrong> {
+        let failure = |since, at_once, reason| Some(Wrong { state: HealthState::Failure, at_once, since, reason });
+        if self.is_frozen && reading.quality == Quality::Frozen {
+            let seconds = whole_seconds(self.held_since, now);
+            let reason =
+                format!("has not changed for {seconds} s though samples come; check the sensor and its wiring");
+            return failure(self.held_since, true, reason);
+        }
+        let age = if reading.age_ns == i64::MAX { None } else { Some(reading.age_ns / SECOND) };
+        let text = match (reading.quality, age) {
+            (Quality::Missing, _) => "there is no value; check that its source runs and knows this address".to_owned(),
+            (Quality::Stale, Some(age)) => format!("the last value is {age} s old; check the connection of its source"),
+            (Quality::Stale, None) => "the last value is too old; check the connection of its source".to_owned(),
+            (Quality::Frozen, _) => "its source says that the value is frozen; check the sensor".to_owned(),
+            (Quality::Bad, _) => "its source says that the value is bad; check the sensor".to_owned(),
+            _ if !reading.value.is_finite() => "the value is not a number; check its source".to_owned(),
+            _ => {
+                let (low, high) = self.range.filter(|_| self.is_measurement)?;
+                let margin = (high - low) * RANGE_MARGIN;
+                if (low - margin..=high + margin).contains(&reading.value) {
+                    return None;
+                }
+                let (value, unit) = (reading.value, &self.unit);
+                let reason = format!("reads {value} {unit}, outside of {low} to {high}; check the sensor or its range");
+                return Some(Wrong { state: HealthState::OutOfSpecification, at_once: false, since: now, reason });
+            }
+        };
+        failure(now, false, text)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct CameraWatch {
+    subject: Subject,
+    name: String,
+    longest_still_ticks: Option<f32>,
+    last: Option<Frame>,
+    still_since: UtcNanos,
+    still_ticks: u32,
+    is_frozen: bool,
+    was_frozen: bool,
+    is_black: bool,
+    distrust_ticks: u32,
+    standing: Standing,
+}
+
+impl CameraWatch {
+    fn new(camera: &CameraInfo, longest_still_ticks: Option<f32>) -> Self {
+        Self {
+            subject: Subject::Camera(camera.id),
+            name: camera.name.clone(),
+            longest_still_ticks,
+            last: None,
+            still_since: UtcNanos::MIN,
+            still_ticks: 0,
+            is_frozen: false,
+            was_frozen: false,
+            is_black: false,
+            distrust_ticks: 0,
+            standing: Standing::new(),
+        }
+    }
+
+    fn still_ticks_max(&self) -> f32 {
+        self.longest_still_ticks
+            .map_or(STILL_TICKS_MIN_UNKNOWN, |longest| (HOLD_RATIO * longest + STILL_MARGIN_TICKS).max(STILL_TICKS_MIN))
+    }
+
+    fn take(&mut self, reading: &mut CameraReading, options: &MonitorOptions) -> Trust {
+        if !reading.quality.is_usable() || reading.frames.is_empty() {
+            self.distrust_ticks = options.distrust_ticks;
+            return Trust::Unusable;
+        }
+        let (mut came, mut moved) = (false, false);
+        for frame in &reading.frames {
+            match &self.last {
+                Some(last) if frame.time <= last.time => continue,
+                Some(last)
+                    if frame.width == last.width && frame.height == last.height && frame.pixels == last.pixels => {}
+                _ => {
+                    moved = true;
+                    self.still_since = frame.time;
+                }
+            }
+            came = true;
+            self.last = Some(frame.clone());
+        }
+        if moved {
+            self.still_ticks = 0;
+            self.is_frozen = false;
+        } else if came {
+            self.still_ticks = self.still_ticks.saturating_add(1);
+        }
+        if self.still_ticks as f32 > self.still_ticks_max() {
+            (self.is_frozen, self.was_frozen) = (true, true);
+        }
+        self.is_black =
+            self.last.as_ref().is_some_and(|last| last.pixels.iter().all(|level| *level <= BLACK_LEVEL_MAX));
+        if self.is_frozen {
+            reading.quality = Quality::Frozen;
+        } else if self.is_black {
+            reading.quality = Quality::Bad;
+        }
+        if self.is_frozen || self.is_black {
+            self.distrust_ticks = options.distrust_ticks;
+            return Trust::Unusable;
+        }
+        let suspect = |longest: f32| self.still_ticks as f32 > longest + SUSPECT_MARGIN_TICKS;
+        if self.distrust_ticks > 0 {
+            self.distrust_ticks -= 1;
+            Trust::Suspect
+        } else if self.longest_still_ticks.is_some_and(suspect) {
+            Trust::Suspect
+        } else {
+            Trust::Trusted
+        }
+    }
+
+    fn wrong(&self, reading: &CameraReading, now: UtcNanos) -> Option<Wrong> {
+        let (since, at_once, reason) = match reading.quality {
+            Quality::Frozen => {
+                let seconds = whole_seconds(self.still_since, now);
+                let reason = format!("shows the same picture for {seconds} s; restart the camera and check its link");
+                (self.still_since, true, reason)
+            }
+            Quality::Bad if self.is_black => {
+                (now, false, "the picture is black; check its lens and the light".to_owned())
+            }
+            Quality::Stale => (now, false, "pictures stopped coming; check the camera's power and network".to_owned()),
+            quality if !quality.is_usable() || reading.frames.is_empty() => {
+                (now, false, "there are no pictures; check the camera's power, network and address".to_owned())
+            }
+            _ => return None,
+        };
+        Some(Wrong { state: HealthState::Failure, at_once, since, reason })
+    }
+}
+
+/// Watches all tags and cameras of a line.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    tags: Vec<TagWatch>,
+    cameras: Vec<CameraWatch>,
+}
+
+impl Delivery {
+    /// Tags and cameras are the line's, in its order.
+    pub(crate) fn new(tags: &[&TagInfo], cameras: &[&CameraInfo], normal: Option<&Normal>) -> Self {
+        let known = |list: fn(&Normal) -> &Vec<f32>, index: usize| {
+            normal.and_then(|normal| list(normal).get(index).copied()).filter(|longest| longest.is_finite())
+        };
+        Self {
+            tags: (tags.iter().enumerate())
+                .map(|(index, tag)| TagWatch::new(tag, known(|normal| &normal.longest_hold_ticks, index)))
+                .collect(),
+            cameras: (cameras.iter().enumerate())
+                .map(|(index, camera)| CameraWatch::new(camera, known(|normal| &normal.longest_still_ticks, index)))
+                .collect(),
+        }
+    }
+
+    /// Forgets runs of sameness: nobody knows what happened in a gap.
+    pub(crate) fn break_runs(&mut self) {
+        for tag in &mut self.tags {
+            if !tag.is_frozen {
+                (tag.held_ticks, tag.held_samples) = (0, 0);
+            }
+        }
+        for camera in &mut self.cameras {
+            if !camera.is_frozen {
+                camera.still_ticks = 0;
+            }
+        }
+    }
+
+    /// Takes in a tick, marks in it what is frozen or black, and says how far each tag and camera may be used.
+    pub(crate) fn take(
+        &mut self,
+        tick: &mut Tick,
+        stands: bool,
+        options: &MonitorOptions,
+    ) -> (Vec<Trust>, Vec<Health>) {
+        assert_eq!(
+            (tick.tags.len(), tick.cameras.len()),
+            (self.tags.len(), self.cameras.len()),
+            "a tick carries one reading for each tag and camera of its line"
+        );
+        let now = tick.time;
+        let mut trust = Vec::with_capacity(self.tags.len() + self.cameras.len());
+        let mut changes = Vec::new();
+        for (watch, reading) in self.tags.iter_mut().zip(&mut tick.tags) {
+            trust.push(watch.take(reading, now, stands, options));
+            let wrong = watch.wrong(reading, now);
+            changes.extend(report(watch.standing.take(wrong, now, options), watch.subject, &watch.name));
+            watch.was_frozen &= watch.is_frozen || watch.standing.state != HealthState::Good;
+        }
+        for (watch, reading) in self.cameras.iter_mut().zip(&mut tick.cameras) {
+            trust.push(watch.take(reading, options));
+            let wrong = watch.wrong(reading, now);
+            changes.extend(report(watch.standing.take(wrong, now, options), watch.subject, &watch.name));
+            watch.was_frozen &= watch.is_frozen || watch.standing.state != HealthState::Good;
+        }
+        (trust, changes)
+    }
+
+    /// Everything that is frozen or has not yet proved to be good again.
+    pub(crate) fn frozen(&self) -> Vec<Frozen> {
+        let beyond = |lasted: u32, most: f32, longest: Option<f32>| {
+            let lasted = (lasted as f32).max(1.0);
+            (lasted / most.max(1.0), (1.0 - longest.unwrap_or(most / HOLD_RATIO) / lasted).clamp(0.0, 1.0))
+        };
+        let tags = self.tags.iter().enumerate().filter(|(_, tag)| tag.was_frozen).map(|(position, tag)| {
+            let most = tag.hold_ticks_max().unwrap_or(HOLD_TICKS_MIN_UNKNOWN);
+            let (ratio, confidence) = beyond(tag.held_ticks, most, tag.longest_hold_ticks);
+            Frozen { position, since: tag.held_since, ratio, confidence, value: Some(tag.value), now: tag.is_frozen }
+        });
+        let cameras = self.cameras.iter().enumerate().filter(|(_, camera)| camera.was_frozen).map(|(index, camera)| {
+            let (ratio, confidence) = beyond(camera.still_ticks, camera.still_ticks_max(), camera.longest_still_ticks);
+            let position = self.tags.len() + index;
+            Frozen { position, since: camera.still_since, ratio, confidence, value: None, now: camera.is_frozen }
+        });
+        tags.chain(cameras).collect()
+    }
+}
+
+fn report(change: Option<(HealthState, UtcNanos, String)>, subject: Subject, name: &str) -> Option<Health> {
+    let (state, since, reason) = change?;
+    Some(Health { subject: Some(subject), source: name.to_owned(), state, since, reason })
+}
+
+/// Seconds between two moments, at least 0.
+pub(crate) fn whole_seconds(from: UtcNanos, to: UtcNanos) -> i64 {
+    to.since(from).max(0) / SECOND
+}
