@@ -16,8 +16,9 @@ pub(crate) const FOLDER_VARIABLE: &str = "SIGHTGLASS_UI";
 pub(crate) const NEEDED: [&str; 3] = ["index.html", "sightglass_ui.js", "sightglass_ui_bg.wasm"];
 
 /// Only the page's own code runs, and it reaches nothing but the page's folder and the shell. WebAssembly is compiled
-/// code of the page, hence `'wasm-unsafe-eval'`; `ipc:` is the way to the shell.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; \
+/// code of the page, hence `'wasm-unsafe-eval'`; `ipc:` is the way to the shell. The page may bound itself further: it
+/// alone knows which inline script is its own.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; \
     style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; font-src 'self'; \
     connect-src 'self' ipc: http://ipc.localhost";
 

@@ -116,6 +116,8 @@ impl Demo<'_> {
         command.env("SIGHTGLASS_UI", self.workspace.root.join("ui/dist")).stdin(Stdio::null());
         if let Display::Virtual(display) = self.display {
             command.env("DISPLAY", &display.name).env_remove("WAYLAND_DISPLAY");
+            // A virtual display shares no buffers with a GPU, even where the machine has one.
+            command.env("WEBKIT_DISABLE_DMABUF_RENDERER", "1");
         }
         if self.arguments.exit {
             // The picture is taken from the X server, also in a Wayland session that has one.

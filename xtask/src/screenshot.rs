@@ -11,10 +11,11 @@ const COLOURS_MIN: usize = 64;
 /// The most common colour covers less than this share of a window that shows anything.
 const BACKGROUND_SHARE_MAX: f64 = 0.97;
 
-/// Writes what the window with the title `title` on the X server `display` shows to `png`.
+/// Writes what the window with the title `title` on the X server `display` shows to `png`; the whole screen where no
+/// window has that title.
 ///
 /// # Errors
-/// When there is no such window, or its picture is blank.
+/// When no picture can be taken, or it is blank.
 pub(crate) fn take(display: &str, title: &str, png: &Path) -> Outcome {
     let raw = png.with_extension("rgb");
     let mut command = Command::new("gst-launch-1.0");

@@ -55,6 +55,8 @@ pub(crate) fn run_tests(workspace: &Workspace, arguments: &Arguments) -> Outcome
     if std::env::var_os(DATA_VARIABLE).is_none() && data.is_dir() {
         tests.env(DATA_VARIABLE, plain(&data));
     }
+    // Everything that the test of the real window needs is there now, so it may not be left out.
+    tests.env("SIGHTGLASS_WINDOW_TEST", "required");
     run(tests.args(&arguments.more))
 }
 

@@ -31,7 +31,8 @@ pub(crate) fn build(workspace: &Workspace) -> Outcome {
     let wasm = workspace.target.join("wasm32-unknown-unknown/wasm").join(format!("{NAME}.wasm"));
     let code = std::fs::read(&wasm).could_not(format_args!("read {}", wasm.display()))?;
     let mut hasher = DefaultHasher::new();
-    (&code, &html).hash(&mut hasher);
+    // This file too: it says how the bundle is made.
+    (&code, &html, include_str!("ui_bundle.rs")).hash(&mut hasher);
     let made_from = format!("{:016x}\n", hasher.finish());
 
     let dist = ui.join("dist");
@@ -45,6 +46,8 @@ pub(crate) fn build(workspace: &Workspace) -> Outcome {
     }
     let mut bindgen = Bindgen::new();
     bindgen.input_path(&wasm).out_name(NAME).typescript(false).keep_debug(false).remove_name_section(true);
+    // The module finds its compiled code beside itself.
+    bindgen.omit_default_module_path(false);
     bindgen
         .web(true)
         .and_then(|bindgen| bindgen.generate(&dist))
