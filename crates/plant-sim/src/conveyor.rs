@@ -119,7 +119,7 @@ pub(crate) struct Conveyor {
 impl Conveyor {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            noise: Noise::new(seed, Stream::Process as u64 + 50),
+            noise: Noise::new(seed, Stream::Belt as u64),
             bottle_noise: Noise::new(seed, Stream::Bottles as u64),
             friction: Wander::new(0.008, 4.0, STEP_S),
             bottles: VecDeque::with_capacity(BOTTLES_MAX),

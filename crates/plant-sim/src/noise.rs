@@ -14,6 +14,7 @@ pub(crate) enum Stream {
     Camera = 5,
     Lens = 6,
     Scripted = 7,
+    Belt = 8,
     Instruments = 100,
 }
 

@@ -160,8 +160,9 @@ impl Shape {
             Format::Small => (160, 23.0, 96.0, 124.0, 10.0),
         };
         let mut shape = Self { height, body, shoulder_from, neck_from, neck, level_px: Vec::new() };
-        // The usual fill stands at the upper end of the shoulder; everything else follows from the shape.
-        let full_px = shape.shoulder_from + 0.72 * (shape.neck_from - shape.shoulder_from);
+        // The usual fill stands in the middle of the shoulder, still wide enough that a few ml do not fill the neck;
+        // everything else follows from the shape.
+        let full_px = shape.shoulder_from + 0.55 * (shape.neck_from - shape.shoulder_from);
         let area = |up: f32| f64::from((shape.half_width(up) - WALL_PX).max(0.0).powi(2));
         let slices: Vec<f64> = (0..height * 4).map(|i| area((i as f32 + 0.5) / 4.0)).collect();
         let ml_per_slice = format.fill_ml() / slices.iter().take((full_px * 4.0) as usize).sum::<f64>();

@@ -95,7 +95,6 @@ impl Simulation {
     pub fn next(&mut self) -> Option<SimItem> {
         while self.ready.is_empty() {
             if self.is_over((self.step + 1) as i64 * STEP_NS) {
-                // The last pictures may lie between the last step and the end.
                 return None;
             }
             self.advance_plant();
