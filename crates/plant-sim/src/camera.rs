@@ -197,7 +197,7 @@ impl Camera {
         }
         if filled_ml > 0.5 {
             canvas.draw(&art.liquid, left, top, surface_y..BELT_Y);
-            if art.shape.inner_px(level_px) > 12.0 {
+            if art.shape.is_wide_at(level_px) {
                 canvas.draw_all(&art.surface, left, surface_y - 2);
             }
         }

@@ -125,7 +125,7 @@ impl Effects {
         let frozen = since_s % FREEZE_CYCLE_S < severity * FREEZE_CYCLE_S;
         match event.fault {
             Fault::PumpCavitation => effects.cavitation = ramp(6.0),
-            Fault::ValveStiction => effects.stiction = ramp(25.0),
+            Fault::ValveStiction => effects.stiction = ramp(8.0),
             Fault::TankLeak => effects.leak = ramp(4.0),
             Fault::LevelSensorDrift => effects.drift = severity,
             Fault::FrozenSensor => effects.sensor_frozen = frozen,

@@ -163,7 +163,7 @@ impl Shape {
         // The usual fill stands in the middle of the shoulder, still wide enough that a few ml do not fill the neck;
         // everything else follows from the shape.
         let full_px = shape.shoulder_from + 0.55 * (shape.neck_from - shape.shoulder_from);
-        let area = |up: f32| f64::from((shape.half_width(up) - WALL_PX).max(0.0).powi(2));
+        let area = |up: f32| f64::from(shape.inner_px(up).powi(2));
         let slices: Vec<f64> = (0..height * 4).map(|i| area((i as f32 + 0.5) / 4.0)).collect();
         let ml_per_slice = format.fill_ml() / slices.iter().take((full_px * 4.0) as usize).sum::<f64>();
         let (mut content_ml, mut level_px) = (0.0, vec![0.0]);
@@ -209,8 +209,13 @@ impl Shape {
         self.body.ceil() + MARGIN_PX
     }
 
-    /// Half the inner width at a height, for the liquid's surface.
-    pub(crate) fn inner_px(&self, up: f32) -> f32 {
+    /// Whether the bottle is at its full width there.
+    pub(crate) fn is_wide_at(&self, up: f32) -> bool {
+        (4.0..=self.shoulder_from).contains(&up)
+    }
+
+    /// Half the inner width.
+    fn inner_px(&self, up: f32) -> f32 {
         (self.half_width(up) - WALL_PX).max(0.0)
     }
 }
