@@ -1,6 +1,6 @@
 //! The window itself: a webview, the page, and the one command that the page may call.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tauri::ipc::{InvokeBody, Request, Response};
@@ -21,6 +21,12 @@ struct Shell {
     trouble: Mutex<Option<String>>,
 }
 
+impl Shell {
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Carries one message of the page to the engine and the answer back, both as they are.
 ///
 /// From the page: `invoke("exchange", bytes)` with a `Uint8Array`, which resolves to an `ArrayBuffer` or rejects with a
@@ -31,11 +37,11 @@ async fn exchange(shell: State<'_, Arc<Shell>>, request: Request<'_>) -> Result<
         return Err("The page must hand its message over as raw bytes (a Uint8Array).".to_owned());
     };
     match shell.link.exchange(Bytes::copy_from_slice(message)).await {
-        Ok(answer) => Ok(Response::new(Vec::from(answer))),
-        Err(error @ LinkError::Unreachable { .. }) => {
-            let trouble = shell.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            Err(trouble.clone().unwrap_or_else(|| error.to_string()))
+        Ok(answer) => {
+            shell.trouble().take();
+            Ok(Response::new(Vec::from(answer)))
         }
+        Err(error @ LinkError::Unreachable { .. }) => Err(shell.trouble().clone().unwrap_or_else(|| error.to_string())),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -63,7 +69,7 @@ pub(crate) fn show(launch: Launch) -> tauri::Result<()> {
                 let found = find_or_start(&finder.link, &data, engine.as_deref(), start.as_ref()).await;
                 if let Err(problem) = found {
                     tracing::error!("{problem}");
-                    *finder.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem.to_string());
+                    *finder.trouble() = Some(problem.to_string());
                 }
             });
             let origin = if cfg!(any(windows, target_os = "android")) {
