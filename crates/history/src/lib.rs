@@ -1,1 +1,45 @@
+//! The historian: one SQLite file a plant that keeps what came in, what the model said of it, and what people did.
+//!
+//! Samples arrive as one compressed batch a commit ([`History::append`]); a background pass ([`History::merge`]) turns
+//! batches into chunks a tag and roll-ups at powers of ten; a query at any zoom ([`History::signals`]) returns at most
+//! two points a pixel from whichever of the three fits. One writer, any number of readers, each on a snapshot of its
+//! own. Nothing here reads the clock: times come in. `docs/history-format.md` describes every table and byte.
+//!
+//! The crate knows neither where samples come from nor how predictions are made.
 
+mod advisories;
+mod batch;
+mod chunk;
+mod codec;
+mod error;
+mod events;
+mod export;
+mod frames;
+mod health;
+mod merge;
+mod open;
+mod output;
+mod plant;
+mod predictions;
+mod raw;
+mod retention;
+mod rollup;
+mod schema;
+mod signals;
+mod steps;
+mod summary;
+mod verify;
+mod video;
+mod writer;
+
+pub use error::HistoryError;
+pub use events::{Entry, EntryClass};
+pub use export::{ExportStats, write_wide_parquet};
+pub use frames::{align, resample, samples_frame};
+pub use merge::MergeStats;
+pub use open::{FILE_NAME, History, LOCK_NAME};
+pub use raw::SamplePages;
+pub use retention::{Keep, Removed};
+pub use summary::Summary;
+pub use verify::Problem;
+pub use writer::{BATCH_SAMPLES_MAX, TAIL_SAMPLES_MAX};

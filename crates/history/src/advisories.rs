@@ -1,0 +1,301 @@
+//! Advisories: stored at once at every step of their lives.
+
+use serde::{Deserialize, Serialize};
+use sightglass_protocol::{
+    Advisory, AdvisoryChange, AdvisoryId, AdvisoryKind, Band, CameraId, Cause, LineId, PatchMap, UtcNanos,
+};
+use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
+
+use crate::{
+    codec::{CodecError, Reader, put_varint, row_crc},
+    error::HistoryError,
+    events::{EntryClass, chain},
+    open::History,
+    output::{put_maps, read_maps},
+    plant::Ids,
+    steps::checked,
+    writer::Durability,
+};
+
+/// The format's version: the first byte of a body.
+const VERSION: u8 = 1;
+const KINDS: [AdvisoryKind; 3] = [AdvisoryKind::Process, AdvisoryKind::Sensor, AdvisoryKind::Camera];
+
+/// A cause as stored: in the file's ids.
+#[derive(Serialize, Deserialize)]
+struct StoredCause {
+    subject_kind: i64,
+    subject: i64,
+    share: f32,
+    predicted: Option<(f32, f32, f32)>,
+    actual: Option<f64>,
+    reason: String,
+}
+
+/// Causes (postcard) and patches of an advisory. Subjects that the plant does not have are left out.
+fn encode(advisory: &Advisory, ids: &Ids) -> Result<Vec<u8>, postcard::Error> {
+    let causes: Vec<StoredCause> = advisory
+        .causes
+        .iter()
+        .filter_map(|cause| {
+            let (subject_kind, subject) = ids.subject(Some(cause.subject))?;
+            Some(StoredCause {
+                subject_kind,
+                subject,
+                share: cause.share,
+                predicted: cause.predicted.map(|band| (band.low, band.mid, band.high)),
+                actual: cause.actual,
+                reason: cause.reason.clone(),
+            })
+        })
+        .collect();
+    let causes = postcard::to_stdvec(&causes)?;
+    let mut out = vec![VERSION];
+    put_varint(&mut out, causes.len() as u64);
+    out.extend_from_slice(&causes);
+    let maps: Vec<_> = advisory.patches.iter().filter_map(|map| Some((ids.camera(map.camera)?, map))).collect();
+    put_varint(&mut out, maps.len() as u64);
+    for (camera, map) in maps {
+        put_varint(&mut out, camera.unsigned_abs());
+        put_maps(&mut out, &[map]);
+    }
+    Ok(out)
+}
+
+fn decode(body: &[u8], ids: &Ids) -> Result<(Vec<Cause>, Vec<PatchMap>), CodecError> {
+    let mut reader = Reader::new(body);
+    reader.version(VERSION)?;
+    let length = reader.count()?;
+    let stored: Vec<StoredCause> =
+        postcard::from_bytes(reader.take(length)?).map_err(|_| CodecError::Invalid("its causes are not readable"))?;
+    let causes = stored.into_iter().filter_map(|cause| {
+        Some(Cause {
+            subject: ids.subject_of(cause.subject_kind, cause.subject)??,
+            share: cause.share,
+            predicted: cause.predicted.map(|(low, mid, high)| Band { low, mid, high }),
+            actual: cause.actual,
+            reason: cause.reason,
+        })
+    });
+    let causes = causes.collect();
+    let mut patches = Vec::new();
+    for _ in 0..reader.count()? {
+        let camera = ids.camera_of(reader.varint()? as i64);
+        let maps = read_maps(&mut reader, 1, camera.unwrap_or(CameraId(u16::MAX)))?;
+        if camera.is_some() {
+            patches.extend(maps);
+        }
+    }
+    reader.end()?;
+    Ok((causes, patches))
+}
+
+/// The keys of a row `id, line, kind, title, since, opened, last_seen, closed, peak, confidence, crc, body`.
+pub(crate) fn stored_crc(row: &SqliteRow) -> i64 {
+    let float = |index: usize| row.get::<Option<f64>, _>(index).unwrap_or(f64::NAN).to_bits() as i64;
+    let closed: Option<i64> = row.get(7);
+    let keys = [
+        row.get(0),
+        row.get(1),
+        row.get(2),
+        row.get(4),
+        row.get(5),
+        row.get(6),
+        i64::from(closed.is_some()),
+        closed.unwrap_or(0),
+        float(8),
+        float(9),
+    ];
+    row_crc(&keys, &[row.get::<&str, _>(3).as_bytes(), row.get(11)])
+}
+
+impl History {
+    /// Stores a step in an advisory's life, and notes its opening and closing as events. Survives a power cut.
+    ///
+    /// # Errors
+    /// An unknown line, [`HistoryError::DiskFull`], [`HistoryError::NotWritable`], or SQLite's own.
+    pub async fn put_advisory(&self, change: &AdvisoryChange) -> Result<(), HistoryError> {
+        let advisory = change.advisory();
+        let line = self.file_line(advisory.line)?;
+        let body = encode(advisory, &self.inner.ids).map_err(|error| HistoryError::BadQuery {
+            what: format!("advisory {} cannot be stored: {error}", advisory.id.0),
+        })?;
+        let mut writing = self.writing("recording advisories").await?;
+        let mut transaction = writing.begin(Durability::Power).await?;
+        store(&mut transaction, advisory, line, &body).await.map_err(self.wrap())?;
+        let event = match change {
+            AdvisoryChange::Opened(_) => Some(("advisory opened", advisory.opened)),
+            AdvisoryChange::Updated(_) => None,
+            AdvisoryChange::Closed(_) => Some(("advisory closed", advisory.closed.unwrap_or(advisory.last_seen))),
+        };
+        if let Some((kind, time)) = event {
+            let text = format!("{}: {}", advisory.id.0, advisory.title);
+            chain(&mut transaction, time, EntryClass::Event, kind, &text).await.map_err(self.wrap())?;
+        }
+        transaction.commit().await.map_err(self.wrap())
+    }
+
+    /// The identity for the next advisory: one above the highest that was ever stored.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub async fn next_advisory_id(&self) -> Result<AdvisoryId, HistoryError> {
+        let last: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM advisory")
+            .fetch_one(&self.inner.readers)
+            .await
+            .map_err(self.wrap())?;
+        Ok(AdvisoryId(last as u64 + 1))
+    }
+
+    /// Advisories that were open (from their `since` on) at any time from `from` to `to`, newest first, at most
+    /// `limit`; of one line or of all. Each is as it is now, also where that is after `to`.
+    ///
+    /// # Errors
+    /// An unknown line, a range upside down, [`HistoryError::Damaged`], SQLite's own.
+    pub async fn advisories(
+        &self,
+        line: Option<LineId>,
+        from: UtcNanos,
+        to: UtcNanos,
+        limit: u32,
+    ) -> Result<Vec<Advisory>, HistoryError> {
+        let (from, to) = checked(from, to)?;
+        let line = line.map(|line| self.file_line(line)).transpose()?;
+        let rows = sqlx::query(
+            "SELECT id, line, kind, title, since, opened, last_seen, closed, peak, confidence, crc, body FROM advisory
+             WHERE (?1 IS NULL OR line = ?1) AND since <= ?3 AND (closed IS NULL OR closed >= ?2)
+             ORDER BY since DESC, id DESC LIMIT ?4",
+        )
+        .bind(line)
+        .bind(from)
+        .bind(to)
+        .bind(limit)
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(self.wrap())?;
+        self.read_advisories(&rows)
+    }
+
+    /// Advisories that had been raised and were not over at `at`, newest first.
+    ///
+    /// # Errors
+    /// An unknown line, [`HistoryError::Damaged`], SQLite's own.
+    pub async fn open_advisories(&self, line: LineId, at: UtcNanos) -> Result<Vec<Advisory>, HistoryError> {
+        let rows = sqlx::query(
+            "SELECT id, line, kind, title, since, opened, last_seen, closed, peak, confidence, crc, body FROM advisory
+             WHERE line = ?1 AND opened <= ?2 AND (closed IS NULL OR closed > ?2) ORDER BY since DESC, id DESC",
+        )
+        .bind(self.file_line(line)?)
+        .bind(at.0)
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(self.wrap())?;
+        self.read_advisories(&rows)
+    }
+
+    /// Closes advisories that a former engine left open when it died, each at the last recorded tick of its line, with
+    /// an event that says so. Returns them as they now are. To be called once, before anything is raised.
+    ///
+    /// # Errors
+    /// [`HistoryError::Damaged`], [`HistoryError::NotWritable`], SQLite's own.
+    pub async fn close_dangling_advisories(&self) -> Result<Vec<Advisory>, HistoryError> {
+        let mut writing = self.writing("closing advisories").await?;
+        let mut transaction = writing.begin(Durability::Power).await?;
+        let rows = sqlx::query(
+            "SELECT id, line, kind, title, since, opened, last_seen, closed, peak, confidence, crc, body FROM advisory
+             WHERE closed IS NULL ORDER BY id",
+        )
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(self.wrap())?;
+        let mut advisories = self.read_advisories(&rows)?;
+        for advisory in &mut advisories {
+            let line = self.file_line(advisory.line)?;
+            let last: Option<i64> = sqlx::query_scalar("SELECT max(last_time) FROM output WHERE line = ?1")
+                .bind(line)
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(self.wrap())?;
+            let closed = advisory.last_seen.max(UtcNanos(last.unwrap_or(i64::MIN)));
+            advisory.closed = Some(closed);
+            let row = rows.iter().find(|row| row.get::<i64, _>(0) == advisory.id.0 as i64);
+            // The stored body as it is: it may name tags that today's plant does not have.
+            let body: Vec<u8> = row.map(|row| row.get(11)).unwrap_or_default();
+            store(&mut transaction, advisory, line, &body).await.map_err(self.wrap())?;
+            let text = format!("{}: {}: the engine ended while it was open", advisory.id.0, advisory.title);
+            chain(&mut transaction, closed, EntryClass::Event, "advisory closed", &text).await.map_err(self.wrap())?;
+        }
+        transaction.commit().await.map_err(self.wrap())?;
+        Ok(advisories)
+    }
+
+    /// Rows of a line that today's plant does not have are left out.
+    fn read_advisories(&self, rows: &[SqliteRow]) -> Result<Vec<Advisory>, HistoryError> {
+        let ids = &self.inner.ids;
+        let mut advisories = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id: i64 = row.get(0);
+            let damaged = |reason: String| HistoryError::Damaged { place: format!("advisory {id}"), reason };
+            if stored_crc(row) != row.get::<i64, _>(10) {
+                return Err(damaged("its checksum does not match".to_owned()));
+            }
+            let Some(line) = ids.line_of(row.get(1)) else { continue };
+            let kind = KINDS.get(row.get::<i64, _>(2) as usize).copied();
+            let (causes, patches) = decode(row.get(11), ids).map_err(|error| damaged(error.to_string()))?;
+            let float = |index: usize| row.get::<Option<f64>, _>(index).map_or(f32::NAN, |value| value as f32);
+            advisories.push(Advisory {
+                id: AdvisoryId(id as u64),
+                line,
+                kind: kind.ok_or_else(|| damaged("it is of an unknown kind".to_owned()))?,
+                title: row.get(3),
+                since: UtcNanos(row.get(4)),
+                opened: UtcNanos(row.get(5)),
+                last_seen: UtcNanos(row.get(6)),
+                closed: row.get::<Option<i64>, _>(7).map(UtcNanos),
+                peak: float(8),
+                confidence: float(9),
+                causes,
+                patches,
+            });
+        }
+        Ok(advisories)
+    }
+}
+
+async fn store(
+    transaction: &mut Transaction<'_, Sqlite>,
+    advisory: &Advisory,
+    line: i64,
+    body: &[u8],
+) -> Result<(), sqlx::Error> {
+    let kind = KINDS.iter().position(|&kind| kind == advisory.kind).unwrap_or(0) as i64;
+    let stored = |value: f32| (!value.is_nan()).then_some(f64::from(value));
+    let (peak, confidence) = (stored(advisory.peak), stored(advisory.confidence));
+    let row = sqlx::query(
+        "INSERT INTO advisory (id, line, kind, title, since, opened, last_seen, closed, peak, confidence, crc, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?11)
+         ON CONFLICT (id) DO UPDATE SET line = excluded.line, kind = excluded.kind, title = excluded.title,
+             since = excluded.since, opened = excluded.opened, last_seen = excluded.last_seen,
+             closed = excluded.closed, peak = excluded.peak, confidence = excluded.confidence, body = excluded.body
+         RETURNING id, line, kind, title, since, opened, last_seen, closed, peak, confidence, crc, body",
+    )
+    .bind(advisory.id.0 as i64)
+    .bind(line)
+    .bind(kind)
+    .bind(&advisory.title)
+    .bind(advisory.since.0)
+    .bind(advisory.opened.0)
+    .bind(advisory.last_seen.0)
+    .bind(advisory.closed.map(|closed| closed.0))
+    .bind(peak)
+    .bind(confidence)
+    .bind(body)
+    .fetch_one(&mut **transaction)
+    .await?;
+    sqlx::query("UPDATE advisory SET crc = ?2 WHERE id = ?1")
+        .bind(advisory.id.0 as i64)
+        .bind(stored_crc(&row))
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! The state of what delivers data, from each change to the next.
+
+use sightglass_protocol::{Health, HealthState, UtcNanos};
+use sqlx::Row as _;
+
+use crate::{
+    error::HistoryError,
+    events::{EntryClass, chain},
+    open::History,
+    writer::Durability,
+};
+
+const STATES: [(HealthState, &str); 5] = [
+    (HealthState::Good, "good"),
+    (HealthState::MaintenanceRequired, "maintenance required"),
+    (HealthState::OutOfSpecification, "out of specification"),
+    (HealthState::CheckFunction, "check function"),
+    (HealthState::Failure, "failure"),
+];
+
+impl History {
+    /// Records a change of health, also as an event. Survives a power cut.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unknown`] for a tag or camera that the plant does not have, [`HistoryError::DiskFull`],
+    /// [`HistoryError::NotWritable`], or SQLite's own.
+    pub async fn put_health(&self, health: &Health) -> Result<(), HistoryError> {
+        let (kind, subject) = self.inner.ids.subject(health.subject).ok_or(HistoryError::Unknown {
+            what: "tag or camera",
+            id: match health.subject {
+                Some(sightglass_protocol::Subject::Tag(tag)) => tag.0,
+                Some(sightglass_protocol::Subject::Camera(camera)) => camera.0.into(),
+                None => 0,
+            },
+        })?;
+        let number = STATES.iter().position(|(state, _)| *state == health.state).unwrap_or(STATES.len() - 1);
+        let mut writing = self.writing("recording health").await?;
+        let mut transaction = writing.begin(Durability::Power).await?;
+        sqlx::query(
+            "INSERT INTO health (subject_kind, subject, source, state, since, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )
+        .bind(kind)
+        .bind(subject)
+        .bind(&health.source)
+        .bind(number as i64)
+        .bind(health.since.0)
+        .bind(&health.reason)
+        .execute(&mut *transaction)
+        .await
+        .map_err(self.wrap())?;
+        let text = format!("{}: {}: {}", health.source, STATES[number].1, health.reason);
+        chain(&mut transaction, health.since, EntryClass::Event, "health", &text).await.map_err(self.wrap())?;
+        transaction.commit().await.map_err(self.wrap())
+    }
+
+    /// What did not deliver as it should at `at`: the newest state, where it is not good, of each source, tag and
+    /// camera; worst first.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub async fn health_at(&self, at: UtcNanos) -> Result<Vec<Health>, HistoryError> {
+        let rows = sqlx::query(
+            "SELECT subject_kind, subject, source, state, since, reason FROM health AS h WHERE since <= ?1 AND state > 0
+             AND id = (SELECT id FROM health WHERE subject_kind = h.subject_kind AND subject = h.subject
+                       AND source = h.source AND since <= ?1 ORDER BY since DESC, id DESC LIMIT 1)
+             ORDER BY state DESC, since",
+        )
+        .bind(at.0)
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(self.wrap())?;
+        let health = rows.into_iter().filter_map(|row| {
+            let subject = self.inner.ids.subject_of(row.get(0), row.get(1))?;
+            let state = STATES.get(row.get::<i64, _>(3) as usize).map_or(HealthState::Failure, |state| state.0);
+            Some(Health { subject, source: row.get(2), state, since: UtcNanos(row.get(4)), reason: row.get(5) })
+        });
+        Ok(health.collect())
+    }
+}

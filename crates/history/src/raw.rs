@@ -1,0 +1,313 @@
+//! Samples as they came in: from chunks and from batches that are not merged yet.
+
+use std::sync::Arc;
+
+use sightglass_protocol::{Sample, TagId, UtcNanos};
+use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
+
+use crate::{
+    batch::Batch,
+    chunk::{self, Row, sort_and_join},
+    codec::row_crc,
+    error::HistoryError,
+    open::History,
+    steps::checked,
+};
+
+/// How many samples a page of [`SamplePages`] aims at.
+const PAGE_SAMPLES: usize = 1 << 16;
+/// The most stored samples that are decoded for one page (unless a single moment has more).
+const PAGE_DECODED_MAX: i64 = 1 << 20;
+/// How long a page is at first.
+const PAGE_NS_FIRST: i64 = 60_000_000_000;
+
+/// A row of table `chunk`.
+#[derive(Debug)]
+pub(crate) struct StoredChunk {
+    pub(crate) id: i64,
+    pub(crate) tag: i64,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    pub(crate) samples: i64,
+    pub(crate) crc: i64,
+    pub(crate) body: Vec<u8>,
+}
+
+impl StoredChunk {
+    pub(crate) fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            tag: row.try_get(1)?,
+            first: row.try_get(2)?,
+            last: row.try_get(3)?,
+            samples: row.try_get(4)?,
+            crc: row.try_get(5)?,
+            body: row.try_get(6)?,
+        })
+    }
+
+    /// The rows, sorted by time, once the checksum holds.
+    pub(crate) fn decode(&self) -> Result<Vec<Row>, HistoryError> {
+        let damaged = |reason: String| HistoryError::Damaged { place: format!("chunk {}", self.id), reason };
+        if row_crc(&[self.tag, self.first, self.last, self.samples], &[&self.body]) != self.crc {
+            return Err(damaged("its checksum does not match".to_owned()));
+        }
+        let rows = chunk::decode(&self.body).map_err(|error| damaged(error.to_string()))?;
+        if rows.len() as i64 != self.samples {
+            return Err(damaged(format!("it has {} samples instead of {}", rows.len(), self.samples)));
+        }
+        Ok(rows)
+    }
+}
+
+/// The batch of a row `seq, first_time, last_time, samples, crc, body`, once the checksum holds.
+pub(crate) fn decode_batch(row: &SqliteRow) -> Result<(i64, Batch), HistoryError> {
+    let seq: i64 = row.get(0);
+    let keys: [i64; 3] = [row.get(1), row.get(2), row.get(3)];
+    let body: &[u8] = row.get(5);
+    let damaged = |reason: String| HistoryError::Damaged { place: format!("sample_batch {seq}"), reason };
+    if row_crc(&keys, &[body]) != row.get::<i64, _>(4) {
+        return Err(damaged("its checksum does not match".to_owned()));
+    }
+    let batch = Batch::decode(body).map_err(|error| damaged(error.to_string()))?;
+    if batch.len() as i64 != keys[2] {
+        return Err(damaged(format!("it has {} samples instead of {}", batch.len(), keys[2])));
+    }
+    Ok((seq, batch))
+}
+
+/// Tags as a JSON array, for `json_each`.
+pub(crate) fn json_list(ids: impl IntoIterator<Item = i64>) -> String {
+    let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
+    format!("[{}]", ids.join(","))
+}
+
+/// What of `chunk` lies within a range, for the tags of `json_each(?1)`. Chunks of one tag do not overlap, so that the
+/// last one that starts before the range is the only one that may reach into it from before.
+macro_rules! chunks_within {
+    ($columns:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM json_each(?1) AS wanted CROSS JOIN chunk AS c ON c.tag = wanted.value
+              AND c.first_time BETWEEN
+                  coalesce((SELECT max(first_time) FROM chunk WHERE tag = wanted.value AND first_time <= ?2), ?2)
+                  AND ?3
+              WHERE c.last_time >= ?2 ORDER BY c.tag, c.first_time"
+        )
+    };
+}
+
+/// A damaged chunk is handed on as it is: it is for the caller to say whether that ends the query or is a gap.
+pub(crate) async fn chunks(
+    snapshot: &mut Transaction<'_, Sqlite>,
+    tags: &[i64],
+    from: i64,
+    to: i64,
+) -> Result<Vec<StoredChunk>, sqlx::Error> {
+    let rows = sqlx::query(chunks_within!("c.id, c.tag, c.first_time, c.last_time, c.samples, c.crc, c.body"))
+        .bind(json_list(tags.iter().copied()))
+        .bind(from)
+        .bind(to)
+        .fetch_all(&mut **snapshot)
+        .await?;
+    rows.iter().map(StoredChunk::from_row).collect()
+}
+
+impl History {
+    /// Batches with samples within the range, in the order of their commits.
+    pub(crate) async fn unmerged(
+        &self,
+        snapshot: &mut Transaction<'_, Sqlite>,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<Arc<Batch>>, HistoryError> {
+        let seqs: Vec<i64> =
+            sqlx::query_scalar("SELECT seq FROM sample_batch WHERE last_time >= ?1 AND first_time <= ?2 ORDER BY seq")
+                .bind(from)
+                .bind(to)
+                .fetch_all(&mut **snapshot)
+                .await
+                .map_err(self.wrap())?;
+        let mut batches = Vec::with_capacity(seqs.len());
+        for seq in seqs {
+            let known = self.tail().get(seq);
+            if let Some(batch) = known {
+                batches.push(batch);
+                continue;
+            }
+            let row =
+                sqlx::query("SELECT seq, first_time, last_time, samples, crc, body FROM sample_batch WHERE seq = ?1")
+                    .bind(seq)
+                    .fetch_one(&mut **snapshot)
+                    .await
+                    .map_err(self.wrap())?;
+            let batch = Arc::new(decode_batch(&row)?.1);
+            self.tail().put(seq, Arc::clone(&batch));
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
+    /// Every sample of `tag` from `from` to `to` (both within), oldest first, in the order of arrival within one time.
+    /// Exactly as it came in; the same sample twice is there once.
+    ///
+    /// # Errors
+    /// [`HistoryError::Damaged`] where a stored row does not pass its checksum; a range upside down; SQLite's own.
+    pub async fn raw(&self, tag: TagId, from: UtcNanos, to: UtcNanos) -> Result<Vec<Sample>, HistoryError> {
+        let (from, to) = checked(from, to)?;
+        let rows = self.raw_rows(&[self.file_tag(tag)?], from, to).await?;
+        Ok(rows.into_iter().flat_map(|(_, rows)| rows).map(|row| row.sample(tag)).collect())
+    }
+
+    /// Rows of each of `tags` (the file's ids) within the range, sorted; tags without any are left out.
+    pub(crate) async fn raw_rows(
+        &self,
+        tags: &[i64],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(i64, Vec<Row>)>, HistoryError> {
+        let mut snapshot = self.snapshot().await?;
+        let stored = chunks(&mut snapshot, tags, from, to).await.map_err(self.wrap())?;
+        let batches = self.unmerged(&mut snapshot, from, to).await?;
+        drop(snapshot);
+        let tags = tags.to_vec();
+        blocking(move || {
+            let mut all = Vec::with_capacity(tags.len());
+            for tag in tags {
+                let mut rows = Vec::new();
+                for chunk in stored.iter().filter(|chunk| chunk.tag == tag) {
+                    rows.extend(chunk.decode()?);
+                }
+                for batch in &batches {
+                    rows.extend_from_slice(batch.rows(tag));
+                }
+                rows.retain(|row| (from..=to).contains(&row.time));
+                sort_and_join(&mut rows);
+                if !rows.is_empty() {
+                    all.push((tag, rows));
+                }
+            }
+            Ok(all)
+        })
+        .await
+    }
+
+    /// All samples of the plant's tags from `from` to `to` (both within), in time order, page by page, so that any
+    /// range fits in memory.
+    pub fn samples(&self, from: UtcNanos, to: UtcNanos) -> SamplePages {
+        self.pages(self.inner.ids.tags().to_vec(), from, to)
+    }
+
+    pub(crate) fn pages(&self, tags: Vec<i64>, from: UtcNanos, to: UtcNanos) -> SamplePages {
+        let next = (from <= to).then_some(from.0);
+        SamplePages { history: self.clone(), tags, next, to: to.0, span: PAGE_NS_FIRST }
+    }
+}
+
+/// Samples in time order, page by page.
+#[derive(Debug)]
+pub struct SamplePages {
+    history: History,
+    tags: Vec<i64>,
+    next: Option<i64>,
+    to: i64,
+    /// Nanoseconds of the next page; follows the density of the data.
+    span: i64,
+}
+
+impl SamplePages {
+    /// The next page: about 65,536 samples, in time order and never empty; `None` after the last.
+    ///
+    /// # Errors
+    /// As [`History::raw`].
+    pub async fn next(&mut self) -> Result<Option<Vec<Sample>>, HistoryError> {
+        let Some(rows) = self.next_rows().await? else { return Ok(None) };
+        let ids = &self.history.inner.ids;
+        let mut page = Vec::with_capacity(rows.iter().map(|(_, rows)| rows.len()).sum());
+        for (tag, rows) in rows {
+            if let Some(tag) = ids.tag_of(tag) {
+                page.extend(rows.iter().map(|row| row.sample(tag)));
+            }
+        }
+        page.sort_by_key(|sample: &Sample| sample.time);
+        Ok(Some(page))
+    }
+
+    /// The next page as rows of each tag.
+    pub(crate) async fn next_rows(&mut self) -> Result<Option<Vec<(i64, Vec<Row>)>>, HistoryError> {
+        while let Some(from) = self.next {
+            if self.is_nothing_from(from).await? {
+                self.next = None;
+                break;
+            }
+            let to = loop {
+                let to = from.saturating_add(self.span - 1).min(self.to);
+                if self.span <= 1 || self.decoded(from, to).await? <= PAGE_DECODED_MAX {
+                    break to;
+                }
+                self.span = (self.span / 4).max(1);
+            };
+            let rows = self.history.raw_rows(&self.tags, from, to).await?;
+            self.next = if to < self.to { Some(to + 1) } else { None };
+            let count: usize = rows.iter().map(|(_, rows)| rows.len()).sum();
+            if count < PAGE_SAMPLES / 2 {
+                self.span = self.span.saturating_mul(2);
+            } else if count > PAGE_SAMPLES * 2 {
+                self.span = (self.span / 2).max(1);
+            }
+            if count > 0 {
+                return Ok(Some(rows));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn is_nothing_from(&self, from: i64) -> Result<bool, HistoryError> {
+        let mut snapshot = self.history.snapshot().await?;
+        let any: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM sample_batch WHERE last_time >= ?1)
+                 OR EXISTS (SELECT 1 FROM chunk WHERE last_time >= ?1)",
+        )
+        .bind(from)
+        .fetch_one(&mut *snapshot)
+        .await
+        .map_err(self.history.wrap())?;
+        Ok(!any)
+    }
+
+    /// How many stored samples would have to be decoded for a range, not counting the one chunk a tag that any moment
+    /// needs.
+    async fn decoded(&self, from: i64, to: i64) -> Result<i64, HistoryError> {
+        let mut snapshot = self.history.snapshot().await?;
+        let chunks: Vec<(i64, i64)> = sqlx::query_as(chunks_within!("c.tag, c.samples"))
+            .bind(json_list(self.tags.iter().copied()))
+            .bind(from)
+            .bind(to)
+            .fetch_all(&mut *snapshot)
+            .await
+            .map_err(self.history.wrap())?;
+        let batches: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(samples), 0) FROM sample_batch WHERE last_time >= ?1 AND first_time <= ?2",
+        )
+        .bind(from)
+        .bind(to)
+        .fetch_one(&mut *snapshot)
+        .await
+        .map_err(self.history.wrap())?;
+        let further: i64 = chunks.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[1].1).sum();
+        Ok(further + batches)
+    }
+}
+
+/// Runs what computes for long off the threads that answer others.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HistoryError> + Send + 'static,
+) -> Result<T, HistoryError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is being shut down.
+        Err(_) => Err(HistoryError::Closed),
+    }
+}

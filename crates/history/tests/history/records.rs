@@ -1,0 +1,196 @@
+use sightglass_history::EntryClass;
+use sightglass_protocol::{
+    Advisory, AdvisoryChange, AdvisoryId, AdvisoryKind, Band, CameraId, Cause, Health, HealthState, LineId, PatchMap,
+    ScorePart, Segment, Subject, TagId, UtcNanos,
+};
+
+use crate::{START, at, folder, open, run, sample};
+
+fn advisory(id: u64, since: i64) -> Advisory {
+    Advisory {
+        id: AdvisoryId(id),
+        line: LineId(0),
+        kind: AdvisoryKind::Sensor,
+        title: "level does not change".to_owned(),
+        since: at(since),
+        opened: at(since + 5),
+        last_seen: at(since + 5),
+        closed: None,
+        peak: 2.5,
+        confidence: 0.75,
+        causes: vec![
+            Cause {
+                subject: Subject::Tag(TagId(1)),
+                share: 0.9,
+                predicted: Some(Band { low: 1.0, mid: 2.0, high: 3.0 }),
+                actual: Some(9.0),
+                reason: "off its prediction".to_owned(),
+            },
+            Cause {
+                subject: Subject::Camera(CameraId(0)),
+                share: 0.1,
+                predicted: None,
+                actual: None,
+                reason: "looks unlike normal running".to_owned(),
+            },
+        ],
+        patches: vec![PatchMap {
+            camera: CameraId(0),
+            rows: 2,
+            cols: 2,
+            scores: vec![0.0, 1.0, f32::MAX, 0.5],
+            part: ScorePart::Appearance,
+        }],
+    }
+}
+
+#[test]
+fn an_advisory_lives_from_its_opening_to_its_close() {
+    run(async {
+        let dir = folder();
+        let history = open(&dir).await;
+        let line = LineId(0);
+        assert_eq!(history.next_advisory_id().await.unwrap(), AdvisoryId(1));
+        let mut one = advisory(1, 100);
+        history.put_advisory(&AdvisoryChange::Opened(one.clone())).await.unwrap();
+        assert_eq!(history.next_advisory_id().await.unwrap(), AdvisoryId(2));
+        assert_eq!(history.open_advisories(line, at(105)).await.unwrap(), [one.clone()]);
+        assert_eq!(history.open_advisories(line, at(104)).await.unwrap(), []);
+        one.peak = 4.0;
+        one.last_seen = at(120);
+        history.put_advisory(&AdvisoryChange::Updated(one.clone())).await.unwrap();
+        one.closed = Some(at(130));
+        history.put_advisory(&AdvisoryChange::Closed(one.clone())).await.unwrap();
+        assert_eq!(history.open_advisories(line, at(130)).await.unwrap(), []);
+        assert_eq!(history.open_advisories(line, at(129)).await.unwrap(), [one.clone()]);
+        let two = advisory(2, 200);
+        history.put_advisory(&AdvisoryChange::Opened(two.clone())).await.unwrap();
+        let all = history.advisories(Some(line), at(0), at(1000), 200).await.unwrap();
+        assert_eq!(all, [two.clone(), one.clone()], "newest first");
+        assert_eq!(history.advisories(None, at(0), at(1000), 1).await.unwrap(), [two.clone()]);
+        assert_eq!(history.advisories(None, at(131), at(199), 200).await.unwrap(), []);
+        assert_eq!(history.advisories(None, at(90), at(100), 200).await.unwrap(), [one]);
+        assert_eq!(history.advisories(Some(LineId(1)), at(0), at(1000), 200).await.unwrap(), []);
+        let recorded = history.recorded(line).await.unwrap();
+        assert_eq!(recorded.advisories, [(at(100), Some(at(130)), AdvisoryId(1)), (at(200), None, AdvisoryId(2))]);
+        let events = history.entries(at(0), at(1000), 100).await.unwrap();
+        let kinds: Vec<_> = events.iter().map(|event| event.subject.as_str()).collect();
+        assert_eq!(kinds, ["advisory opened", "advisory closed", "advisory opened"]);
+    });
+}
+
+#[test]
+fn an_advisory_left_open_by_a_crash_is_closed_with_a_note() {
+    run(async {
+        let dir = folder();
+        let history = open(&dir).await;
+        history.put_advisory(&AdvisoryChange::Opened(advisory(1, 100))).await.unwrap();
+        drop(history);
+        let history = open(&dir).await;
+        let closed = history.close_dangling_advisories().await.unwrap();
+        assert_eq!(closed, [Advisory { closed: Some(at(105)), ..advisory(1, 100) }]);
+        assert_eq!(history.advisories(None, at(0), at(1000), 9).await.unwrap(), closed);
+        let events = history.entries(UtcNanos::MIN, UtcNanos::MAX, 1).await.unwrap();
+        assert!(events[0].text.contains("the engine ended while it was open"), "{events:?}");
+        assert_eq!(history.close_dangling_advisories().await.unwrap(), []);
+        assert_eq!(history.verify().await.unwrap(), []);
+    });
+}
+
+#[test]
+fn health_is_the_newest_state_of_each_source() {
+    run(async {
+        let dir = folder();
+        let history = open(&dir).await;
+        let health = |subject, source: &str, state, since| Health {
+            subject,
+            source: source.to_owned(),
+            state,
+            since: at(since),
+            reason: "line 7: not a number".to_owned(),
+        };
+        let failed = health(None, "samples.csv", HealthState::Failure, 10);
+        let frozen = health(Some(Subject::Camera(CameraId(0))), "nozzle", HealthState::CheckFunction, 20);
+        let good = health(None, "samples.csv", HealthState::Good, 30);
+        for health in [&failed, &frozen, &good] {
+            history.put_health(health).await.unwrap();
+        }
+        assert_eq!(history.health_at(at(9)).await.unwrap(), []);
+        assert_eq!(history.health_at(at(25)).await.unwrap(), [failed, frozen.clone()]);
+        assert_eq!(history.health_at(at(30)).await.unwrap(), [frozen]);
+        assert_eq!(history.entries(at(0), at(100), 10).await.unwrap().len(), 3);
+    });
+}
+
+#[test]
+fn events_and_audit_are_kept_in_one_order() {
+    run(async {
+        let dir = folder();
+        let history = open(&dir).await;
+        history.put_event(at(1), "engine", "started").await.unwrap();
+        history.put_audit(at(2), "meyer", "acknowledged advisory 3").await.unwrap();
+        // The clock was set back: the place in the chain tells the truth.
+        history.put_event(at(0), "engine", "stopped").await.unwrap();
+        let entries = history.entries(UtcNanos::MIN, UtcNanos::MAX, 10).await.unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [2, 1, 3]);
+        assert_eq!(entries[0].class, EntryClass::Audit);
+        assert_eq!(history.verify().await.unwrap(), []);
+    });
+}
+
+fn segment(start: i64, end: Option<i64>) -> Segment {
+    Segment {
+        camera: CameraId(0),
+        path: format!("video/nozzle-{start}.mkv"),
+        start: at(start),
+        end: end.map(at),
+        frames: if end.is_some() { 150 } else { 0 },
+        bytes: if end.is_some() { 1000 } else { 0 },
+    }
+}
+
+#[test]
+fn video_is_found_by_its_moment_and_its_gaps_are_known() {
+    run(async {
+        let dir = folder();
+        let history = open(&dir).await;
+        let camera = CameraId(0);
+        for (start, end) in [(0, 60), (60, 120), (300, 360)] {
+            history.put_segment(&segment(start, None)).await.unwrap();
+            history.put_segment(&segment(start, Some(end))).await.unwrap();
+        }
+        history.put_segment(&segment(360, None)).await.unwrap();
+        history.append(&[sample(0, START, 0.0), sample(0, at(400).0, 1.0)]).await.unwrap();
+        assert_eq!(
+            history.segments(camera, at(30), at(70)).await.unwrap(),
+            [segment(0, Some(60)), segment(60, Some(120))]
+        );
+        assert_eq!(history.segments(camera, at(130), at(299)).await.unwrap(), []);
+        assert_eq!(history.segment_at(camera, at(59)).await.unwrap(), Some(segment(0, Some(60))));
+        assert_eq!(history.segment_at(camera, at(200)).await.unwrap(), None);
+        assert_eq!(history.segment_at(camera, at(-1)).await.unwrap(), None);
+        assert_eq!(history.segment_at(camera, at(380)).await.unwrap(), Some(segment(360, None)));
+        let recorded = history.recorded(LineId(0)).await.unwrap();
+        assert_eq!(recorded.range, Some((at(0), at(400))));
+        assert_eq!(recorded.video, [(camera, vec![(at(0), at(120)), (at(300), at(400))])]);
+        let summary = history.summary().await.unwrap();
+        assert_eq!((summary.segments, summary.frames, summary.video_bytes), (4, 450, 3000));
+    });
+}
+
+#[test]
+fn a_segment_cut_off_by_a_crash_ends_at_the_last_record_and_one_without_a_file_is_a_gap() {
+    run(async {
+        let dir = folder();
+        let history = open(&dir).await;
+        history.put_segment(&segment(0, None)).await.unwrap();
+        history.put_segment(&segment(100, None)).await.unwrap();
+        history.append(&[sample(0, at(130).0, 0.0)]).await.unwrap();
+        std::fs::create_dir(dir.path().join("video")).unwrap();
+        std::fs::write(dir.path().join(segment(100, None).path), [0; 77]).unwrap();
+        drop(history);
+        let history = open(&dir).await;
+        let segments = history.segments(CameraId(0), at(0), at(1000)).await.unwrap();
+        assert_eq!(segments, [Segment { end: Some(at(130)), bytes: 77, ..segment(100, None) }]);
+    });
+}
