@@ -84,7 +84,9 @@ impl FromStr for UtcNanos {
         let timestamp = match trimmed.parse::<jiff::Timestamp>() {
             Ok(timestamp) => timestamp,
             Err(first) => match trimmed.parse::<jiff::civil::DateTime>() {
-                Ok(civil) => civil.to_zoned(jiff::tz::TimeZone::UTC).map_err(|e| error(e.to_string()))?.timestamp(),
+                Ok(civil) => {
+                    civil.to_zoned_datetime(jiff::tz::TimeZone::UTC).map_err(|e| error(e.to_string()))?.timestamp()
+                }
                 Err(_) => return Err(error(first.to_string())),
             },
         };
