@@ -9,6 +9,8 @@ use crate::codec::{CodecError, Plain, Reader, put_column, put_runs, put_values, 
 const VERSION: u8 = 1;
 /// A chunk below this many samples is continued by the next merge.
 pub(crate) const CHUNK_SAMPLES_FULL: usize = 4096;
+/// A chunk that began this long before is not continued either, so that retention is right to a week.
+pub(crate) const CHUNK_NS_FULL: i64 = 7 * 86_400_000_000_000;
 /// A chunk above this many samples is split (unless all of them have one time).
 pub(crate) const CHUNK_SAMPLES_MAX: usize = 8192;
 

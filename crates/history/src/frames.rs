@@ -104,7 +104,9 @@ pub fn align(
 /// have a count of 0 and nulls.
 pub fn resample(frame: LazyFrame, every_ns: i64) -> LazyFrame {
     let every = every_ns.max(1);
-    let start = col("time").cast(DataType::Int64).floor_div(lit(every)) * lit(every);
+    let time = || col("time").cast(DataType::Int64);
+    // Twice, so that times before the epoch go down to their step's start as well.
+    let start = time() - (time() % lit(every) + lit(every)) % lit(every);
     frame
         .with_column(start.cast(time_type()).alias("time"))
         .group_by([col("time")])

@@ -10,7 +10,7 @@ use sightglass_protocol::UtcNanos;
 use sqlx::{QueryBuilder, Sqlite, Transaction};
 
 use crate::{
-    chunk::{self, CHUNK_SAMPLES_FULL, Row, median_interval, sort_and_join},
+    chunk::{self, CHUNK_NS_FULL, CHUNK_SAMPLES_FULL, Row, median_interval, sort_and_join},
     codec::{LEVEL_CHUNK, row_crc},
     error::HistoryError,
     open::History,
@@ -67,8 +67,9 @@ impl NewChunk {
     fn new(tag: i64, rows: &[Row]) -> Self {
         let body = chunk::encode(rows, LEVEL_CHUNK);
         let (first, last, samples) = (rows[0].time, rows[rows.len() - 1].time, rows.len() as i64);
-        let crc = row_crc(&[tag, first, last, samples], &[&body]);
-        Self { tag, first, last, samples, interval_ns: median_interval(rows), crc, body }
+        let interval_ns = median_interval(rows);
+        let crc = row_crc(&[tag, first, last, samples, interval_ns], &[&body]);
+        Self { tag, first, last, samples, interval_ns, crc, body }
     }
 }
 
@@ -241,7 +242,7 @@ async fn place(
     let mut rest = rows.as_slice();
     while let Some(head) = rest.first() {
         let stored = sqlx::query(
-            "SELECT id, tag, first_time, last_time, samples, crc, body FROM chunk
+            "SELECT id, tag, first_time, last_time, samples, interval_ns, crc, body FROM chunk
              WHERE tag = ?1 AND first_time <= ?2 ORDER BY first_time DESC LIMIT 1",
         )
         .bind(tag)
@@ -258,7 +259,11 @@ async fn place(
         let end = next.map_or(rest.len(), |next| rest.partition_point(|row| row.time < next));
         let (here, later) = rest.split_at(end);
         // A full chunk is not written anew for what only comes after it.
-        let into = into.filter(|into| into.last >= head.time || (into.samples as usize) < CHUNK_SAMPLES_FULL);
+        let into = into.filter(|into| {
+            let is_full =
+                into.samples as usize >= CHUNK_SAMPLES_FULL || head.time.saturating_sub(into.first) >= CHUNK_NS_FULL;
+            into.last >= head.time || !is_full
+        });
         parts.push(Part { tag, rows: here.to_vec(), into });
         rest = later;
     }

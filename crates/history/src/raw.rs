@@ -29,6 +29,7 @@ pub(crate) struct StoredChunk {
     pub(crate) first: i64,
     pub(crate) last: i64,
     pub(crate) samples: i64,
+    pub(crate) interval_ns: i64,
     pub(crate) crc: i64,
     pub(crate) body: Vec<u8>,
 }
@@ -41,15 +42,16 @@ impl StoredChunk {
             first: row.try_get(2)?,
             last: row.try_get(3)?,
             samples: row.try_get(4)?,
-            crc: row.try_get(5)?,
-            body: row.try_get(6)?,
+            interval_ns: row.try_get(5)?,
+            crc: row.try_get(6)?,
+            body: row.try_get(7)?,
         })
     }
 
     /// The rows, sorted by time, once the checksum holds.
     pub(crate) fn decode(&self) -> Result<Vec<Row>, HistoryError> {
         let damaged = |reason: String| HistoryError::Damaged { place: format!("chunk {}", self.id), reason };
-        if row_crc(&[self.tag, self.first, self.last, self.samples], &[&self.body]) != self.crc {
+        if row_crc(&[self.tag, self.first, self.last, self.samples, self.interval_ns], &[&self.body]) != self.crc {
             return Err(damaged("its checksum does not match".to_owned()));
         }
         let rows = chunk::decode(&self.body).map_err(|error| damaged(error.to_string()))?;
@@ -105,12 +107,13 @@ pub(crate) async fn chunks(
     from: i64,
     to: i64,
 ) -> Result<Vec<StoredChunk>, sqlx::Error> {
-    let rows = sqlx::query(chunks_within!("c.id, c.tag, c.first_time, c.last_time, c.samples, c.crc, c.body"))
-        .bind(json_list(tags.iter().copied()))
-        .bind(from)
-        .bind(to)
-        .fetch_all(&mut **snapshot)
-        .await?;
+    let rows =
+        sqlx::query(chunks_within!("c.id, c.tag, c.first_time, c.last_time, c.samples, c.interval_ns, c.crc, c.body"))
+            .bind(json_list(tags.iter().copied()))
+            .bind(from)
+            .bind(to)
+            .fetch_all(&mut **snapshot)
+            .await?;
     rows.iter().map(StoredChunk::from_row).collect()
 }
 

@@ -267,7 +267,7 @@ async fn last_chunk_before(
     time: i64,
 ) -> Result<Option<StoredChunk>, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT id, tag, first_time, last_time, samples, crc, body FROM chunk
+        "SELECT id, tag, first_time, last_time, samples, interval_ns, crc, body FROM chunk
          WHERE tag = ?1 AND first_time < ?2 ORDER BY first_time DESC LIMIT 1",
     )
     .bind(tag)

@@ -57,7 +57,7 @@ const TABLES: [Table; 5] = [
     },
     Table {
         name: "chunk",
-        sql: "SELECT id, tag, first_time, last_time, samples, crc, body FROM chunk WHERE id > ?1 ORDER BY id LIMIT ?2",
+        sql: "SELECT id, tag, first_time, last_time, samples, interval_ns, crc, body FROM chunk WHERE id > ?1 ORDER BY id LIMIT ?2",
         look: |row| {
             let chunk = StoredChunk::from_row(row).map_err(|source| unreadable("chunk", row, &source))?;
             let rows = chunk.decode()?;

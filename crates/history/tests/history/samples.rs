@@ -19,7 +19,7 @@ fn what_came_in_comes_out_bit_by_bit_before_and_after_merging() {
             sample(0, START + 3, f64::NEG_INFINITY),
             sample(0, START + 4, f64::MIN_POSITIVE / 4.0),
             Sample { time_source: TimeSource::Arrival, ..sample(0, START + 5, 9_007_199_254_740_993.0) },
-            sample(0, -11_644_473_600 * SECOND / 2, 1601.0),
+            sample(0, -6_000_000_000 * SECOND, 1779.0),
         ];
         history.append(&strange).await.unwrap();
         let mut expected: Vec<_> = strange.iter().map(bits).collect();
