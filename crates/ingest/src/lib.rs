@@ -1,1 +1,53 @@
+//! What a line sees and measures, brought into one clock.
+//!
+//! A line is one GStreamer pipeline ([`LinePipeline`]). Its cameras are GStreamer sources as they are; its samples come
+//! through source elements of our own ([`samplefilesrc`]) as buffers of [`payload`]; a [`Feed`] puts the simulated line or
+//! the history into the same pipeline. One thread takes all of it in the order of capture time, paces it by the
+//! pipeline's clock, and lets the [`aligner`] make one tick of it at a time. Beside that, each camera's video is kept as
+//! it was sent, in segments that [`playback`] reads. No wall clock is read: time comes with the data.
 
+pub mod aligner;
+mod camera;
+pub mod capture;
+mod elements;
+mod error;
+mod event;
+mod feeding;
+mod health_event;
+mod inlets;
+mod line;
+mod matroska;
+mod merge;
+mod pacer;
+pub mod payload;
+mod picture;
+mod picture_tap;
+pub mod playback;
+mod record_tap;
+mod recorder;
+mod samplefile;
+pub mod samplefilesrc;
+mod watch;
+
+pub use elements::init;
+pub use error::IngestError;
+pub use event::{
+    EVENTS_MAX, Feed, FeedItem, IngestEvent, PICTURES_PER_SECOND_MAX, Pace, PipelineOptions, RecordOptions,
+};
+pub use line::LinePipeline;
+pub use samplefile::TROUBLES_PER_FILE_MAX;
+
+fn plugin_init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
+    samplefilesrc::register(Some(plugin))
+}
+
+gst::plugin_define!(
+    sightglass_ingest,
+    "Samples of tags as GStreamer streams",
+    plugin_init,
+    env!("CARGO_PKG_VERSION"),
+    "MIT/X11",
+    "sightglass",
+    "sightglass",
+    "sightglass"
+);

@@ -1,0 +1,47 @@
+//! Starting GStreamer and making its elements.
+
+use std::sync::OnceLock;
+
+use crate::{IngestError, plugin_desc};
+
+/// Starts GStreamer and registers the elements of this crate. May be called any number of times, from any thread.
+///
+/// # Errors
+/// When GStreamer does not start on this PC.
+pub fn init() -> Result<(), IngestError> {
+    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+    let done = DONE.get_or_init(|| {
+        gst::init().map_err(|error| error.to_string())?;
+        plugin_desc::plugin_register_static().map_err(|error| error.to_string())
+    });
+    done.clone().map_err(IngestError::Gstreamer)
+}
+
+/// An element of GStreamer, or an error that says which package holds it.
+pub(crate) fn make(name: &str) -> Result<gst::Element, IngestError> {
+    gst::ElementFactory::make(name).build().map_err(|_| IngestError::MissingElement {
+        element: name.to_owned(),
+        package: match name {
+            "matroskamux" | "matroskademux" | "jpegenc" | "jpegdec" => "gstreamer1.0-plugins-good",
+            "h264parse" | "h265parse" => "gstreamer1.0-plugins-bad",
+            "filesrc" | "filesink" | "queue" | "tee" => "libgstreamer1.0-0",
+            _ => "gstreamer1.0-plugins-base",
+        },
+    })
+}
+
+/// A sink that hands everything to this program at once; time is kept elsewhere.
+pub(crate) fn app_sink(name: &str) -> gst_app::AppSink {
+    let sink = gst_app::AppSink::builder().name(name).sync(false).async_(false).max_buffers(1).qos(false);
+    sink.enable_last_sample(false).build()
+}
+
+/// Makes software decoders give the same pictures on every run: one thread, no giving up after errors.
+pub(crate) fn make_deterministic(decoder: &gst::Element) {
+    use gst::prelude::*;
+    for (property, value) in [("max-threads", "1"), ("max-errors", "-1"), ("qos", "false")] {
+        if decoder.has_property(property) {
+            decoder.set_property_from_str(property, value);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The thread that reads all sources of a line in the order of capture time, and makes events and ticks of them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, mpsc::SyncSender},
+    time::Duration,
+};
+
+use sightglass_protocol::{CameraId, Health, HealthState, UtcNanos};
+
+use crate::{
+    IngestEvent,
+    aligner::Aligner,
+    inlets::{Delivery, Inlets, Step},
+    pacer::Pacer,
+    recorder::Recorder,
+    watch::Watch,
+};
+
+/// How long the end of a line waits for a recorder whose camera has ended: the encoded stream takes another way than the
+/// decoded one and may end a little later.
+const RECORDER_END_MAX: Duration = Duration::from_secs(10);
+
+/// The recorders of a line, as its cameras turn out to have pictures.
+pub(crate) type Recorders = Arc<Mutex<Vec<Arc<Recorder>>>>;
+
+pub(crate) struct Merge {
+    pub(crate) line: String,
+    pub(crate) inlets: Arc<Inlets>,
+    pub(crate) watches: Vec<Arc<Watch>>,
+    pub(crate) aligner: Aligner,
+    pub(crate) pacer: Arc<Pacer>,
+    pub(crate) recorders: Recorders,
+    pub(crate) events: SyncSender<IngestEvent>,
+    pub(crate) pictures: BTreeMap<CameraId, u32>,
+    pub(crate) last: UtcNanos,
+}
+
+/// The reader of the events is gone or the line is being stopped.
+struct Stopped;
+
+impl Merge {
+    /// Runs until every source has ended or the line is stopped.
+    pub(crate) fn run(mut self) {
+        if self.run_to_end().is_err() {
+            tracing::debug!(line = self.line, "stopped before its sources ended");
+        }
+    }
+
+    fn run_to_end(&mut self) -> Result<(), Stopped> {
+        loop {
+            match self.inlets.next() {
+                Step::Deliver { source, time, delivery } => {
+                    if !self.pacer.wait_for(time) {
+                        return Err(Stopped);
+                    }
+                    self.last = self.last.max(time);
+                    self.deliver(source, delivery)?;
+                }
+                Step::Progress => {}
+                Step::Silent { source } => {
+                    for health in self.watches[source].fell_silent() {
+                        self.send(IngestEvent::Health(health))?;
+                    }
+                }
+                Step::Finished => break,
+                Step::Closed => return Err(Stopped),
+            }
+            for (source, watermark) in self.inlets.watermarks().into_iter().enumerate() {
+                self.aligner.advance(source, watermark);
+            }
+            self.send_ticks()?;
+        }
+        for source in 0..self.watches.len() {
+            self.aligner.end(source);
+        }
+        self.send_ticks()?;
+        self.send_counts()?;
+        self.tell_late()?;
+        self.close_recorders();
+        self.send(IngestEvent::EndOfStream)
+    }
+
+    fn deliver(&mut self, source: usize, delivery: Delivery) -> Result<(), Stopped> {
+        match delivery {
+            Delivery::Samples(samples) => {
+                self.aligner.samples(source, &samples);
+                self.send(IngestEvent::Samples(samples))
+            }
+            Delivery::Picture { model, whole } => {
+                *self.pictures.entry(model.camera).or_default() += 1;
+                self.aligner.frame(source, model);
+                match whole {
+                    Some(frame) => self.send(IngestEvent::Picture { camera: frame.camera, time: frame.time, frame }),
+                    None => Ok(()),
+                }
+            }
+            Delivery::Health(health) => self.send(IngestEvent::Health(health)),
+        }
+    }
+
+    fn send_ticks(&mut self) -> Result<(), Stopped> {
+        while let Some(tick) = self.aligner.next_tick() {
+            self.send_counts()?;
+            self.send(IngestEvent::Tick(tick))?;
+        }
+        Ok(())
+    }
+
+    fn send_counts(&mut self) -> Result<(), Stopped> {
+        for (camera, count) in std::mem::take(&mut self.pictures) {
+            self.send(IngestEvent::Frames { camera, count })?;
+        }
+        Ok(())
+    }
+
+    fn tell_late(&mut self) -> Result<(), Stopped> {
+        let late = self.aligner.late();
+        if late.samples == 0 && late.frames == 0 {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} samples and {} pictures came after their tick; raise the line's grace time, or look for what delays them",
+            late.samples, late.frames
+        );
+        let state = HealthState::OutOfSpecification;
+        self.send(IngestEvent::Health(Health {
+            subject: None,
+            source: self.line.clone(),
+            state,
+            since: self.last,
+            reason,
+        }))
+    }
+
+    fn close_recorders(&self) {
+        let recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for recorder in recorders {
+            recorder.close_within(RECORDER_END_MAX);
+        }
+    }
+
+    fn send(&self, event: IngestEvent) -> Result<(), Stopped> {
+        self.events.send(event).map_err(|_| Stopped)
+    }
+}
