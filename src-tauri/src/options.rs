@@ -40,8 +40,6 @@ pub(crate) enum Screen {
     Overview,
     /// One line, live
     Line,
-    /// One line, at a past time
-    Review,
 }
 
 impl Screen {
@@ -50,7 +48,6 @@ impl Screen {
         match self {
             Self::Overview => "overview",
             Self::Line => "line",
-            Self::Review => "review",
         }
     }
 }

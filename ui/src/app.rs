@@ -63,6 +63,11 @@ impl App {
         Self { exchange: Exchange::new(link, now), answers: Answers::default(), view: ViewState::new(), last_time: now }
     }
 
+    /// Begins with the line's live screen instead of *Overview*.
+    pub fn open_line(&mut self) {
+        self.view.screen = Screen::Line;
+    }
+
     /// Runs one frame in all of `ui`.
     pub fn ui(&mut self, ui: &mut Ui) {
         let ctx = ui.ctx().clone();

@@ -15,6 +15,8 @@ use crate::{App, Link, Screen, Status};
 const CANVAS: &str = "sightglass";
 /// The element of `index.html` for what goes wrong before there is a window, or under it.
 const MESSAGE: &str = "message";
+/// The end of the page's address when it begins with the screen *Line*.
+const FRAGMENT_LINE: &str = "#line";
 /// The shell's command: takes an envelope as raw bytes, resolves to one.
 const COMMAND: &str = "exchange";
 
@@ -138,7 +140,7 @@ fn take_keys(document: &Document) -> Result<(), JsValue> {
 /// # Errors
 /// When the page lacks the canvas, or the browser lacks WebGL; the page says so as well.
 #[wasm_bindgen(start)]
-pub fn start() -> Result<(), JsValue> {
+pub(crate) fn start() -> Result<(), JsValue> {
     let document = web_sys::window().and_then(|window| window.document()).ok_or("there is no document")?;
     let canvas: HtmlCanvasElement = document
         .get_element_by_id(CANVAS)
@@ -161,7 +163,11 @@ pub fn start() -> Result<(), JsValue> {
                 Box::new(|creation| {
                     let ctx = creation.egui_ctx.clone();
                     let link = ShellLink { arrived: Arrived::default(), ctx: ctx.clone() };
-                    let app = App::new(&ctx, Box::new(link));
+                    let mut app = App::new(&ctx, Box::new(link));
+                    // The shell names the first screen in the address.
+                    if page_document.url().is_ok_and(|url| url.ends_with(FRAGMENT_LINE)) {
+                        app.open_line();
+                    }
                     Ok(Box::new(Page { app, document: page_document, written: None }))
                 }),
             )

@@ -10,7 +10,6 @@ use crate::workspace::Workspace;
 /// Debian and Ubuntu packages to build and to run the engine and the window, with a virtual display.
 const PACKAGES_TO_BUILD: &[&str] = &[
     "build-essential",
-    "cmake",
     "pkg-config",
     // Streams: the libraries, and the plugins that cameras, recordings and screenshots use.
     "libgstreamer1.0-dev",
