@@ -1,1 +1,42 @@
+//! The world model of one line: ticks in, findings out.
+//!
+//! It learns from normal running how a line looks and moves. On a stream of ticks it says what comes next (tag values
+//! with 80 % bands at six horizons) and how unexpected the tick was, by tag and by picture patch, from four kinds of
+//! evidence: a *latent* state that was not foreseen (a small joint-embedding predictor of pictures and tags), an
+//! *appearance* that no memory of that place resembles, a *residual* of a tag's forecast, and a *drift* away from it.
+//! Every limit is calibrated on normal running that the judged part did not learn from, for a wanted number of false
+//! alarms a week. Setpoints and modes condition the predictions and never enter an encoder. Pure: no clock, no thread of
+//! its own, no I/O but for the model's own file.
 
+mod actions;
+mod appearance;
+mod arx;
+mod bands;
+mod calibration;
+mod camera_encoder;
+mod card;
+mod drift;
+mod file;
+mod fusion;
+mod latent;
+mod learn;
+mod model;
+mod network;
+mod normalise;
+mod ops;
+mod params;
+mod predictor;
+mod readout;
+mod residual;
+mod sigreg;
+mod spec;
+mod stream;
+mod tag_encoder;
+mod train;
+
+pub use card::{Card, CardTag, EpochLoss, OneStepError};
+pub use file::LoadError;
+pub use model::PlantModel;
+pub use spec::{CameraSpec, ModelSpec, Progress, Size, TICKS_MIN, TagSpec, TrainError, TrainOptions};
+pub use stream::{Latents, Output, Stream};
+pub use train::{train, train_sized};

@@ -1,0 +1,93 @@
+//! Pictures to tokens: a small vision transformer over one tubelet of two frames (as V-JEPA 2, arXiv 2506.09985).
+
+use candle_core::{Result, Tensor};
+use sightglass_protocol::CameraReading;
+use sightglass_protocol::tick::MODEL_PIXELS;
+
+use crate::ops::{Attention, attention, gelu, normalise};
+use crate::params::{Linear, Params};
+use crate::spec::Size;
+
+/// Pixels of a patch's side.
+pub(crate) const PATCH: usize = 14;
+/// Patches a side.
+pub(crate) const SIDE: usize = MODEL_PIXELS as usize / PATCH;
+/// Patches of a picture.
+pub(crate) const PATCHES: usize = SIDE * SIDE;
+/// Values of a tubelet of 2 frames, 14 x 14 pixels and 3 channels.
+pub(crate) const TUBELET: usize = 2 * PATCH * PATCH * 3;
+
+/// Whether a reading can be looked at: usable, and of the model's size.
+pub(crate) fn is_visible(reading: &CameraReading) -> bool {
+    let bytes = (MODEL_PIXELS * MODEL_PIXELS * 3) as usize;
+    reading.quality.is_usable() && !reading.frames.is_empty() && reading.frames.iter().all(|f| f.pixels.len() == bytes)
+}
+
+/// Appends a reading's tubelets, `PATCHES * TUBELET` values around 0; zeros where nothing can be seen.
+pub(crate) fn tubelets(reading: &CameraReading, out: &mut Vec<f32>) {
+    if !is_visible(reading) {
+        out.resize(out.len() + PATCHES * TUBELET, 0.0);
+        return;
+    }
+    let first = &reading.frames[0].pixels;
+    let last = &reading.frames[reading.frames.len() - 1].pixels;
+    let side = MODEL_PIXELS as usize;
+    for patch in 0..PATCHES {
+        let (top, left) = (patch / SIDE * PATCH, patch % SIDE * PATCH);
+        for pixels in [first, last] {
+            for row in top..top + PATCH {
+                let at = (row * side + left) * 3;
+                out.extend(pixels[at..at + PATCH * 3].iter().map(|&v| (f32::from(v) - 110.0) / 64.0));
+            }
+        }
+    }
+}
+
+struct Layer {
+    qkv: Linear,
+    out: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+/// The encoder.
+pub(crate) struct CameraEncoder {
+    embed: Linear,
+    position: Tensor,
+    layers: Vec<Layer>,
+    heads: usize,
+}
+
+impl CameraEncoder {
+    pub(crate) fn new(params: &mut Params, size: &Size) -> Result<Self> {
+        let width = size.width;
+        let layers = (0..size.encoder_layers)
+            .map(|i| {
+                Ok(Layer {
+                    qkv: params.linear(&format!("camera.layer.{i}.qkv"), width, 3 * width, false)?,
+                    out: params.scaled_linear(&format!("camera.layer.{i}.out"), width, width, false, 0.5)?,
+                    up: params.linear(&format!("camera.layer.{i}.up"), width, 2 * width, false)?,
+                    down: params.scaled_linear(&format!("camera.layer.{i}.down"), 2 * width, width, false, 0.5)?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            embed: params.linear("camera.embed", TUBELET, width, true)?,
+            position: params.uniform("camera.position", &[1, PATCHES, width], 0.5)?,
+            layers,
+            heads: size.heads,
+        })
+    }
+
+    /// (pictures, `PATCHES`, `TUBELET`) to (pictures, `PATCHES`, width).
+    pub(crate) fn forward(&self, tubelets: &Tensor) -> Result<Tensor> {
+        let mut x = self.embed.forward(tubelets)?.broadcast_add(&self.position)?;
+        for layer in &self.layers {
+            let qkv = layer.qkv.forward(&normalise(&x)?)?;
+            let seen = attention(&qkv, Attention { heads: self.heads, band: None })?;
+            x = (x + layer.out.forward(&seen)?)?;
+            x = (&x + layer.down.forward(&gelu(&layer.up.forward(&normalise(&x)?)?)?)?)?;
+        }
+        normalise(&x)
+    }
+}

@@ -1,0 +1,258 @@
+//! The network whole: encoders, fusion, predictor, read-out, and its losses.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use sightglass_protocol::HORIZONS;
+
+use crate::camera_encoder::{CameraEncoder, PATCHES, TUBELET};
+use crate::fusion::Fusion;
+use crate::ops::{gelu, normalise};
+use crate::params::{Linear, Params};
+use crate::predictor::Predictor;
+use crate::readout::{Readout, pinball};
+use crate::sigreg::{sigreg, variance_hinge};
+use crate::spec::Size;
+use crate::tag_encoder::{TAG_INPUTS, TagEncoder};
+
+/// What hides a token from the fusion.
+const HIDDEN: f32 = -1e9;
+const SIGREG_WEIGHT: f64 = 0.09;
+const HINGE_WEIGHT: f64 = 0.5;
+const INVERSE_WEIGHT: f64 = 0.2;
+const PATCH_WEIGHT: f64 = 0.5;
+/// The probability that a training window goes without one of its modalities.
+const DROPOUT: f32 = 0.2;
+
+/// The dimensions that a network is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    pub(crate) size: Size,
+    pub(crate) cameras: usize,
+    pub(crate) tags: usize,
+    /// Values that condition the predictor.
+    pub(crate) actions: usize,
+    /// Values that the read-out sees beside the hidden state.
+    pub(crate) extra: usize,
+}
+
+impl Shape {
+    /// States a tick: fused, and with both kinds of input also pictures alone and tags alone.
+    pub(crate) fn modalities(&self) -> usize {
+        if self.cameras > 0 && self.tags > 0 { 3 } else { 1 }
+    }
+}
+
+/// Ticks as the network reads them, `sequences * ticks` in all, sequence-major.
+#[derive(Clone, Default)]
+pub(crate) struct Batch {
+    pub(crate) sequences: usize,
+    pub(crate) ticks: usize,
+    pub(crate) tubelets: Vec<f32>,
+    /// Whether each camera can be seen.
+    pub(crate) visible: Vec<bool>,
+    pub(crate) tag_patches: Vec<f32>,
+    /// Whether each tag has a value.
+    pub(crate) present: Vec<bool>,
+    pub(crate) actions: Vec<f32>,
+    pub(crate) extra: Vec<f32>,
+    /// What the read-out should say, (ticks, horizons, tags), and its weight.
+    pub(crate) targets: Vec<f32>,
+    pub(crate) weights: Vec<f32>,
+}
+
+/// The network.
+pub(crate) struct Network {
+    pub(crate) shape: Shape,
+    pub(crate) params: Params,
+    camera: Option<CameraEncoder>,
+    camera_identity: Option<Tensor>,
+    tags: Option<TagEncoder>,
+    fusion: Fusion,
+    pub(crate) predictor: Predictor,
+    inverse: (Linear, Linear),
+    pub(crate) readout: Option<Readout>,
+}
+
+/// The parts of a loss.
+pub(crate) struct Loss {
+    pub(crate) total: Tensor,
+    /// Fused states, row-major.
+    pub(crate) states: Vec<f32>,
+}
+
+fn smooth_l1(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let size = (a - b)?.abs()?;
+    let near = size.minimum(1f32)?;
+    ((near.sqr()? * 0.5)? + (size - near)?)?.mean_all()
+}
+
+impl Network {
+    pub(crate) fn seeded(shape: Shape, seed: u64) -> Result<Self> {
+        Self::build(shape, Params::seeded(seed))
+    }
+
+    pub(crate) fn given(shape: Shape, weights: BTreeMap<String, Tensor>) -> Result<Self> {
+        Self::build(shape, Params::given(weights)?)
+    }
+
+    fn build(shape: Shape, mut params: Params) -> Result<Self> {
+        let size = &shape.size;
+        let states = shape.modalities() * size.latent;
+        let camera = if shape.cameras > 0 { Some(CameraEncoder::new(&mut params, size)?) } else { None };
+        let camera_identity = match camera {
+            Some(_) => Some(params.uniform("camera.identity", &[1, shape.cameras, 1, size.width], 0.5)?),
+            None => None,
+        };
+        let tags = if shape.tags > 0 { Some(TagEncoder::new(&mut params, size, shape.tags)?) } else { None };
+        Ok(Self {
+            camera,
+            camera_identity,
+            tags,
+            fusion: Fusion::new(&mut params, size)?,
+            predictor: Predictor::new(&mut params, size, shape.modalities(), shape.actions)?,
+            inverse: (
+                params.linear("inverse.inward", 2 * states, 64, true)?,
+                params.linear("inverse.outward", 64, shape.actions.max(1), true)?,
+            ),
+            readout: if shape.tags > 0 {
+                Some(Readout::new(&mut params, size, shape.tags, shape.extra)?)
+            } else {
+                None
+            },
+            shape,
+            params,
+        })
+    }
+
+    /// Patch tokens (ticks * cameras, `PATCHES`, width) and states (ticks, modalities * latent) of a batch. `hide` says
+    /// for each sequence which kind the fused state must do without (0 none, 1 pictures, 2 tags).
+    pub(crate) fn encode(&self, batch: &Batch, hide: &[u8], training: bool) -> Result<(Option<Tensor>, Tensor)> {
+        let Shape { size, cameras, tags, .. } = self.shape;
+        let ticks = batch.sequences * batch.ticks;
+        let mut tokens = Vec::new();
+        let mut pictures = None;
+        if let (Some(encoder), Some(identity)) = (&self.camera, &self.camera_identity) {
+            let x = Tensor::from_slice(&batch.tubelets, (ticks * cameras, PATCHES, TUBELET), &Device::Cpu)?;
+            let encoded = encoder.forward(&x)?;
+            let placed = encoded.reshape((ticks, cameras, PATCHES, size.width))?.broadcast_add(identity)?;
+            tokens.push(placed.reshape((ticks, cameras * PATCHES, size.width))?);
+            pictures = Some(encoded);
+        }
+        if let Some(encoder) = &self.tags {
+            let x = Tensor::from_slice(&batch.tag_patches, (ticks, tags, TAG_INPUTS), &Device::Cpu)?;
+            tokens.push(encoder.forward(&x)?);
+        }
+        let tokens = Tensor::cat(&tokens, 1)?;
+        let count = cameras * PATCHES + tags;
+        let mask = |see_pictures: bool, see_tags: bool, hide: &[u8]| -> Result<Tensor> {
+            let mut out = Vec::with_capacity(ticks * count);
+            for t in 0..ticks {
+                let hidden = hide.get(t / batch.ticks.max(1)).copied().unwrap_or(0);
+                for c in 0..cameras {
+                    let seen = see_pictures && hidden != 1 && batch.visible[t * cameras + c];
+                    out.extend(std::iter::repeat_n(if seen { 0.0 } else { HIDDEN }, PATCHES));
+                }
+                for i in 0..tags {
+                    let seen = see_tags && hidden != 2 && batch.present[t * tags + i];
+                    out.push(if seen { 0.0 } else { HIDDEN });
+                }
+            }
+            Tensor::from_vec(out, (ticks, count), &Device::Cpu)
+        };
+        let mut masks = vec![mask(true, true, hide)?];
+        if self.shape.modalities() == 3 {
+            masks.push(mask(true, false, &[])?);
+            masks.push(mask(false, true, &[])?);
+        }
+        let states = self.fusion.forward(&tokens, &masks, training)?;
+        let states: Vec<Tensor> =
+            (0..masks.len()).map(|m| states.narrow(0, m * ticks, ticks)).collect::<Result<_>>()?;
+        Ok((pictures, Tensor::cat(&states, 1)?))
+    }
+
+    pub(crate) fn actions(&self, batch: &Batch) -> Result<Tensor> {
+        let width = self.shape.actions.max(1);
+        if self.shape.actions == 0 {
+            return Tensor::zeros((batch.sequences, batch.ticks, width), candle_core::DType::F32, &Device::Cpu);
+        }
+        Tensor::from_slice(&batch.actions, (batch.sequences, batch.ticks, width), &Device::Cpu)
+    }
+
+    /// The loss of a batch of whole windows.
+    pub(crate) fn loss(&self, batch: &Batch, rng: &mut ChaCha8Rng, training: bool) -> Result<Loss> {
+        let Shape { size, tags, cameras, .. } = self.shape;
+        let (sequences, ticks) = (batch.sequences, batch.ticks);
+        let hide: Vec<u8> = (0..sequences)
+            .map(|_| {
+                let (drop, which) = (rng.random::<f32>(), rng.random::<f32>());
+                if training && self.shape.modalities() == 3 && drop < DROPOUT { 1 + u8::from(which < 0.5) } else { 0 }
+            })
+            .collect();
+        let (pictures, flat) = self.encode(batch, &hide, training)?;
+        let width = self.shape.modalities() * size.latent;
+        let states = flat.reshape((sequences, ticks, width))?;
+        let actions = self.actions(batch)?;
+        let hidden = self.predictor.forward(&states, &actions)?;
+        let ahead = self.predictor.ahead(&hidden)?;
+
+        let mut total: Option<Tensor> = None;
+        let mut add = |term: Tensor| -> Result<()> {
+            total = Some(match total.take() {
+                Some(sum) => (sum + term)?,
+                None => term,
+            });
+            Ok(())
+        };
+        for (i, &horizon) in HORIZONS.iter().enumerate() {
+            let horizon = horizon as usize;
+            if horizon < ticks {
+                let predicted = ahead.narrow(1, 0, ticks - horizon)?.narrow(2, i * width, width)?;
+                let term = smooth_l1(&predicted, &states.narrow(1, horizon, ticks - horizon)?)?;
+                add((term / HORIZONS.len() as f64)?)?;
+            }
+        }
+        let modalities = self.shape.modalities();
+        for m in 0..modalities {
+            let part = flat.narrow(1, m * size.latent, size.latent)?.contiguous()?;
+            add((sigreg(&part, rng)? * (SIGREG_WEIGHT / modalities as f64))?)?;
+            add((variance_hinge(&part)? * (HINGE_WEIGHT / modalities as f64))?)?;
+        }
+        if self.shape.actions > 0 {
+            let pair = Tensor::cat(&[&states.narrow(1, 0, ticks - 1)?, &states.narrow(1, 1, ticks - 1)?], 2)?;
+            let guess = self.inverse.1.forward(&gelu(&self.inverse.0.forward(&pair)?)?)?;
+            let done = actions.narrow(1, 1, ticks - 1)?;
+            add(((guess - done)?.sqr()?.mean_all()? * INVERSE_WEIGHT)?)?;
+        }
+        if let Some(tokens) = pictures {
+            let tokens = tokens.reshape((sequences, ticks, cameras * PATCHES * size.width))?;
+            let rows = sequences * (ticks - 1);
+            let whole = (rows * cameras, PATCHES, size.width);
+            let before = tokens.narrow(1, 0, ticks - 1)?.contiguous()?.reshape(whole)?;
+            let after = tokens.narrow(1, 1, ticks - 1)?.contiguous()?.reshape(whole)?.detach();
+            let context = hidden.narrow(1, 0, ticks - 1)?.contiguous()?.reshape((rows, size.width))?;
+            let predicted = self.predictor.patches_ahead(&context, &before)?;
+            add((smooth_l1(&predicted, &after)? * PATCH_WEIGHT)?)?;
+        }
+        if let Some(readout) = &self.readout {
+            let rows = sequences * ticks;
+            let extra = Tensor::from_slice(&batch.extra, (rows, self.shape.extra), &Device::Cpu)?;
+            let bands = readout.forward(&hidden.reshape((rows, size.width))?, &extra)?;
+            let shape = (rows, HORIZONS.len(), tags);
+            let targets = Tensor::from_slice(&batch.targets, shape, &Device::Cpu)?;
+            let weights = Tensor::from_slice(&batch.weights, shape, &Device::Cpu)?;
+            add(pinball(&bands, &targets, &weights)?)?;
+        }
+        let total = total.map_or_else(|| Tensor::zeros((), candle_core::DType::F32, &Device::Cpu), Ok)?;
+        let states = flat.narrow(1, 0, size.latent)?.flatten_all()?.to_vec1()?;
+        Ok(Loss { total, states })
+    }
+
+    /// Predicted patch tokens for the next tick, normalised as the encoder's are.
+    pub(crate) fn patches_ahead(&self, hidden: &Tensor, tokens: &Tensor) -> Result<Tensor> {
+        normalise(&self.predictor.patches_ahead(hidden, tokens)?)
+    }
+}

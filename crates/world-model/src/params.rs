@@ -1,0 +1,109 @@
+//! The network's weights by name, made from a seed or taken from a file.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor, Var, bail};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Weights by name.
+pub(crate) struct Params {
+    vars: BTreeMap<String, Var>,
+    rng: Option<ChaCha8Rng>,
+}
+
+impl Params {
+    /// Weights are drawn as they are asked for.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self { vars: BTreeMap::new(), rng: Some(ChaCha8Rng::seed_from_u64(seed)) }
+    }
+
+    /// Only these weights exist.
+    pub(crate) fn given(tensors: BTreeMap<String, Tensor>) -> Result<Self> {
+        let vars = tensors.into_iter().map(|(k, v)| Ok((k, Var::from_tensor(&v)?))).collect::<Result<_>>()?;
+        Ok(Self { vars, rng: None })
+    }
+
+    pub(crate) fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.vars.values().map(|v| v.elem_count()).sum()
+    }
+
+    /// A copy of all values, to come back to.
+    pub(crate) fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.vars.iter().map(|(k, v)| Ok((k.clone(), v.as_tensor().copy()?.detach()))).collect()
+    }
+
+    /// Takes all values from a copy with the same names and shapes.
+    pub(crate) fn restore(&self, values: &BTreeMap<String, Tensor>) -> Result<()> {
+        for (name, var) in &self.vars {
+            match values.get(name) {
+                Some(value) => var.set(value)?,
+                None => bail!("the weight '{name}' is missing"),
+            }
+        }
+        Ok(())
+    }
+
+    /// A weight, uniform in plus or minus `bound` when drawn.
+    pub(crate) fn uniform(&mut self, name: &str, shape: &[usize], bound: f32) -> Result<Tensor> {
+        if let Some(var) = self.vars.get(name) {
+            if var.dims() != shape {
+                bail!("the weight '{name}' has the shape {:?} where {shape:?} is expected", var.dims());
+            }
+            return Ok(var.as_tensor().clone());
+        }
+        let Some(rng) = self.rng.as_mut() else { bail!("the weight '{name}' is missing") };
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> = (0..count).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * bound).collect();
+        let var = Var::from_vec(values, shape, &Device::Cpu)?;
+        let tensor = var.as_tensor().clone();
+        self.vars.insert(name.to_owned(), var);
+        Ok(tensor)
+    }
+
+    /// A linear layer, `inputs` to `outputs`.
+    pub(crate) fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear> {
+        self.scaled_linear(name, inputs, outputs, bias, 1.0)
+    }
+
+    /// A linear layer whose first weights are `gain` times the usual ones (0 for a layer that starts silent).
+    pub(crate) fn scaled_linear(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+        gain: f32,
+    ) -> Result<Linear> {
+        let bound = gain * (3.0 / inputs as f32).sqrt();
+        let weight = self.uniform(&format!("{name}.weight"), &[inputs, outputs], bound)?;
+        let bias = if bias { Some(self.uniform(&format!("{name}.bias"), &[outputs], 0.0)?) } else { None };
+        Ok(Linear { weight, bias })
+    }
+}
+
+/// `x W + b` over the last dimension. The weight is stored (inputs, outputs), so that no transpose is needed.
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (inputs, outputs) = self.weight.dims2()?;
+        let mut shape = x.dims().to_vec();
+        let y = x.contiguous()?.reshape(((), inputs))?.matmul(&self.weight)?;
+        let y = match &self.bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        };
+        if let Some(last) = shape.last_mut() {
+            *last = outputs;
+        }
+        y.reshape(shape)
+    }
+}

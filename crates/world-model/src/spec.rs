@@ -1,0 +1,211 @@
+//! What a model is trained for, how, and why that may fail.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sightglass_protocol::{CameraId, LineId, Role, TagId};
+
+/// The fewest ticks from which anything can be learned.
+pub const TICKS_MIN: usize = 16;
+
+/// What a line consists of. The order of tags and cameras is their order in a `Tick`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    /// Which line.
+    pub line: LineId,
+    /// The tick period.
+    pub tick_ns: i64,
+    /// Its tags.
+    pub tags: Vec<TagSpec>,
+    /// Its cameras.
+    pub cameras: Vec<CameraSpec>,
+}
+
+/// A tag, as far as the model cares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TagSpec {
+    /// Its identity.
+    pub id: TagId,
+    /// Its name, unique in the plant.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// Observed, given, or both.
+    pub role: Role,
+    /// Low and high, in its unit.
+    pub range: Option<(f64, f64)>,
+    /// Whether the model leaves it out.
+    pub excluded: bool,
+}
+
+/// A camera, as far as the model cares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameraSpec {
+    /// Its identity.
+    pub id: CameraId,
+    /// Its name, unique in the plant.
+    pub name: String,
+}
+
+/// How to train.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// The most epochs.
+    pub epochs_max: usize,
+    /// Epochs without progress on held-back data after which training stops.
+    pub patience: usize,
+    /// The wanted number of false alarms a week and line.
+    pub false_alarms_per_week: f64,
+    /// Where the weights are kept after every epoch, and taken up again.
+    pub checkpoint: Option<PathBuf>,
+    /// The most minutes for the epochs; calibration comes on top. A run that is cut by it depends on the computer's
+    /// speed, so leave it out where two runs must agree to the bit.
+    pub minutes_max: Option<f64>,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self { seed: 1, epochs_max: 24, patience: 6, false_alarms_per_week: 1.0, checkpoint: None, minutes_max: None }
+    }
+}
+
+/// The size of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Channels of the camera encoder, the tag tokens and the predictor; a multiple of `heads`.
+    pub width: usize,
+    /// Attention heads everywhere.
+    pub heads: usize,
+    /// Layers of the camera encoder.
+    pub encoder_layers: usize,
+    /// Layers of the predictor.
+    pub predictor_layers: usize,
+    /// Channels of a latent state.
+    pub latent: usize,
+    /// Ticks in a training window; longer than the longest horizon.
+    pub window: usize,
+    /// Windows in a training step.
+    pub batch: usize,
+    /// The most windows in an epoch (a fresh random choice each).
+    pub windows_per_epoch: usize,
+}
+
+impl Size {
+    /// The smallest that is worth its name: about 1 M parameters, milliseconds a tick on one core.
+    pub const fn nano() -> Self {
+        Self {
+            width: 96,
+            heads: 4,
+            encoder_layers: 4,
+            predictor_layers: 4,
+            latent: 64,
+            window: 48,
+            batch: 2,
+            windows_per_epoch: 64,
+        }
+    }
+
+    /// For tests: learns in seconds, little.
+    pub const fn tiny() -> Self {
+        Self {
+            width: 16,
+            heads: 2,
+            encoder_layers: 1,
+            predictor_layers: 2,
+            latent: 16,
+            window: 40,
+            batch: 2,
+            windows_per_epoch: 16,
+        }
+    }
+}
+
+/// How far training is.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// The most epochs.
+    pub epochs_max: usize,
+    /// The step within the epoch (or stage), from 1.
+    pub step: usize,
+    /// Steps in the epoch (or stage).
+    pub steps: usize,
+    /// The training loss of the last step.
+    pub loss: f32,
+    /// The loss on held-back data after the last whole epoch.
+    pub held_back_loss: Option<f32>,
+    /// The effective rank of the held-back states after the last whole epoch.
+    pub effective_rank: Option<f32>,
+    /// What is being done.
+    pub stage: &'static str,
+}
+
+/// Why there is no model.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Not enough to learn from.
+    #[error("{ticks} ticks are too few to learn from: at least {min} are needed; record a longer normal run")]
+    TooFewTicks {
+        /// What there is.
+        ticks: usize,
+        /// What is needed.
+        min: usize,
+    },
+    /// No tag and no camera that the model could watch.
+    #[error("there is nothing to watch: the line has no camera, and no measurement or output that is not excluded")]
+    NothingToWatch,
+    /// A tick does not have the line's tags or cameras.
+    #[error("the tick at {time} has {got} {what} where the line has {want}: the recording is of another plant")]
+    OtherLine {
+        /// When.
+        time: String,
+        /// "tags" or "cameras".
+        what: &'static str,
+        /// In the tick.
+        got: usize,
+        /// In the line.
+        want: usize,
+    },
+    /// The latent state does not tell ticks apart.
+    #[error(
+        "the model collapsed: its state has an effective rank of {effective_rank:.2}, at least {bound:.2} is needed; \
+         train on a longer or more varied run, or with another seed"
+    )]
+    Collapsed {
+        /// On held-back data.
+        effective_rank: f32,
+        /// The least that is accepted.
+        bound: f32,
+    },
+    /// Saying "as it is now" would have been better.
+    #[error(
+        "the model predicts worse than persistence: its one-step error on held-back data is {model:.4} (in standard \
+         deviations), that of the last value {persistence:.4}; train on a longer run"
+    )]
+    WorseThanPersistence {
+        /// The model's.
+        model: f64,
+        /// Persistence's.
+        persistence: f64,
+    },
+    /// Asked to stop; the checkpoint, if one was wanted, is on disk.
+    #[error("training was stopped after {epochs} epochs; the checkpoint, if one was asked for, holds them")]
+    Stopped {
+        /// Whole epochs.
+        epochs: usize,
+    },
+    /// The checkpoint cannot be used.
+    #[error("the checkpoint {path} cannot be used: {reason}; remove it to start afresh")]
+    Checkpoint {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The tensor library failed.
+    #[error("the network cannot be computed")]
+    Network(#[from] candle_core::Error),
+}

@@ -1,0 +1,265 @@
+//! The model on a stream of ticks: one tick in, one forecast and one surprise out.
+
+use std::sync::Arc;
+
+use sightglass_protocol::{
+    Band, CameraReading, Forecast, HORIZONS, PatchMap, Quality, ScorePart, Surprise, TagForecast, TagReading,
+    TagSurprise, Tick,
+};
+
+use crate::appearance::AppearanceState;
+use crate::camera_encoder::{PATCHES, SIDE};
+use crate::drift::DriftState;
+use crate::latent::{InputState, LatentOutput, LatentState, TickInput};
+use crate::model::Inner;
+use crate::normalise::{Kind, usable};
+use crate::residual::TagState;
+
+/// Up to this many ticks that were dropped are taken as ticks without values; after more the stream begins anew.
+const DROPPED_MAX: u64 = 3;
+/// No score is larger, so that the rest can add and compare without care.
+const SCORE_MAX: f32 = 1e4;
+
+/// What the model says at a tick.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// What it expects; absent where no tag is predicted.
+    pub forecast: Option<Forecast>,
+    /// How unexpected the tick was.
+    pub surprise: Surprise,
+}
+
+/// The latent states at a tick.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latents {
+    /// Of tags and pictures together.
+    pub fused: Vec<f32>,
+    /// Of pictures alone; empty for a line with one kind of input.
+    pub video: Vec<f32>,
+    /// Of tags alone; empty for a line with one kind of input.
+    pub sensor: Vec<f32>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    seen: u64,
+    tags: TagState,
+    drift: DriftState,
+    inputs: InputState,
+    latent: LatentState,
+    looks: Vec<AppearanceState>,
+    /// The bands one tick ahead that were made last, one a moving tag.
+    expected: Vec<Band>,
+    latents: Option<Latents>,
+}
+
+/// The model on one stream of ticks. Deterministic: the same ticks give the same bits.
+#[derive(Clone)]
+pub struct Stream {
+    model: Arc<Inner>,
+    state: State,
+    last: Option<(u64, sightglass_protocol::UtcNanos)>,
+}
+
+fn bounded(score: f32) -> f32 {
+    if score.is_nan() { 0.0 } else { score.clamp(0.0, SCORE_MAX) }
+}
+
+impl Stream {
+    pub(crate) fn new(model: Arc<Inner>) -> Self {
+        Self { model, state: State::default(), last: None }
+    }
+
+    /// The latent states after the last tick; absent without a network.
+    pub fn latents(&self) -> Option<&Latents> {
+        self.state.latents.as_ref()
+    }
+
+    /// Takes the next tick. A few dropped ticks are bridged; after a longer gap, or when time goes back, it begins anew.
+    ///
+    /// A tick must have the line's tags and cameras in the line's order; one that has not is not judged.
+    pub fn step(&mut self, tick: &Tick) -> Output {
+        let spec = &self.model.spec;
+        if tick.tags.len() != spec.tags.len() || tick.cameras.len() != spec.cameras.len() {
+            tracing::error!(
+                time = %tick.time,
+                "a tick has {} tags and {} cameras where the model's line has {} and {}; it is not judged",
+                tick.tags.len(), tick.cameras.len(), spec.tags.len(), spec.cameras.len()
+            );
+            self.state = State::default();
+            self.last = None;
+            return Output { forecast: None, surprise: self.nothing(tick) };
+        }
+        let tick_ns = spec.tick_ns.max(1);
+        if let Some((index, time)) = self.last {
+            let ticks = (tick.time.since(time) + tick_ns / 2).div_euclid(tick_ns);
+            let dropped = u64::try_from(ticks - 1).ok().filter(|d| *d <= DROPPED_MAX);
+            match dropped {
+                Some(dropped) if tick.index > index => {
+                    for _ in 0..dropped {
+                        let blank = self.blank(tick);
+                        self.judge(&blank);
+                    }
+                }
+                _ => self.state = State::default(),
+            }
+        }
+        self.last = Some((tick.index, tick.time));
+        self.judge(tick)
+    }
+
+    fn nothing(&self, tick: &Tick) -> Surprise {
+        Surprise {
+            line: self.model.spec.line,
+            time: tick.time,
+            score: 0.0,
+            parts: Vec::new(),
+            tags: Vec::new(),
+            patches: Vec::new(),
+            settled: false,
+        }
+    }
+
+    /// A tick that was dropped: nothing known.
+    fn blank(&self, next: &Tick) -> Tick {
+        let tags = next.tags.iter().map(|t| TagReading {
+            tag: t.tag,
+            value: f64::NAN,
+            age_ns: i64::MAX,
+            quality: Quality::Missing,
+        });
+        let cameras = next.cameras.iter().map(|c| CameraReading {
+            camera: c.camera,
+            frames: Vec::new(),
+            quality: Quality::Missing,
+        });
+        Tick { tags: tags.collect(), cameras: cameras.collect(), ..next.clone() }
+    }
+
+    fn judge(&mut self, tick: &Tick) -> Output {
+        let model = Arc::clone(&self.model);
+        let state = &mut self.state;
+        state.seen += 1;
+        let mut surprise = Surprise {
+            line: model.spec.line,
+            time: tick.time,
+            score: 0.0,
+            parts: Vec::new(),
+            tags: Vec::new(),
+            patches: Vec::new(),
+            settled: state.seen >= model.settle_ticks,
+        };
+        let values = model.scaling.moving_values(tick);
+        let expected = std::mem::take(&mut state.expected);
+        let (mut residual, mut drift) = (0f32, 0f32);
+        let mut moving_scores = Vec::new();
+        let mut unknown = 1f32;
+        let mut linear = Vec::new();
+        if let Some(parts) = &model.tags {
+            let residuals = parts.models.step(&parts.plan, &mut state.tags, tick, &values);
+            unknown = residuals.unknown;
+            let scores = parts.drift.step(&mut state.drift, &residuals);
+            (residual, drift) = (scores.residual, scores.drift);
+            moving_scores = scores.tags;
+            linear = parts.models.forecast(&parts.plan, &state.tags);
+        }
+        for (i, &at) in model.scaling.watched.iter().enumerate() {
+            let actual = usable(&tick.tags[at]);
+            let moving = model.scaling.moving.iter().position(|&m| m == i);
+            let (score, part) = match (model.scaling.kinds[i], moving) {
+                (Kind::Moving, Some(m)) => {
+                    moving_scores.get(m).copied().flatten().unwrap_or((0.0, ScorePart::Residual))
+                }
+                (Kind::Constant, _) if actual.is_some() => {
+                    let score = model.scaling.value(i, tick).abs() / unknown;
+                    residual = residual.max(score);
+                    (score, ScorePart::Residual)
+                }
+                _ => (0.0, ScorePart::Residual),
+            };
+            surprise.tags.push(TagSurprise {
+                tag: model.spec.tags[at].id,
+                score: bounded(score),
+                part,
+                predicted: actual.and(moving).and_then(|m| expected.get(m).copied()),
+                actual,
+            });
+        }
+
+        let mut latent_score = 0f32;
+        let mut latent_patches = Vec::new();
+        let mut read_out = None;
+        if let Some(latent) = &model.latent {
+            let input =
+                TickInput::new(&model.layout, &model.scaling, tick, &values, &state.tags, &linear, &mut state.inputs);
+            match latent.step(&mut state.latent, tick, &input) {
+                Ok(output) => {
+                    latent_score = latent.score(&output);
+                    latent_patches = latent.patch_scores(&output);
+                    match latent.read_out(&output.hidden, &input) {
+                        Ok(bands) => read_out = bands,
+                        Err(error) => tracing::error!(%error, "the read-out failed; bands are the linear forecast's"),
+                    }
+                    state.latents = Some(latents(&output, latent.network.shape.modalities()));
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the network failed; this tick is judged without it");
+                    state.latent = LatentState::default();
+                    state.latents = None;
+                }
+            }
+        }
+
+        let mut appearance = 0f32;
+        state.looks.resize_with(model.looks.len(), AppearanceState::default);
+        for (c, look) in model.looks.iter().enumerate() {
+            let Some(look) = look else { continue };
+            let Some(scores) = look.step(&mut state.looks[c], &tick.cameras[c]) else { continue };
+            let highest = scores.iter().copied().fold(0.0, f32::max);
+            appearance = appearance.max(highest);
+            let foreseen: &[f32] = latent_patches.get(c * PATCHES..(c + 1) * PATCHES).unwrap_or(&[]);
+            let unforeseen = foreseen.iter().copied().fold(0.0, f32::max);
+            latent_score = latent_score.max(unforeseen);
+            let both = scores.iter().enumerate().map(|(p, s)| bounded(foreseen.get(p).map_or(*s, |f| f.max(*s))));
+            surprise.patches.push(PatchMap {
+                camera: model.spec.cameras[c].id,
+                rows: SIDE as u16,
+                cols: SIDE as u16,
+                scores: both.collect(),
+                part: if unforeseen > highest { ScorePart::Latent } else { ScorePart::Appearance },
+            });
+        }
+
+        surprise.parts = [
+            (ScorePart::Latent, latent_score),
+            (ScorePart::Appearance, appearance),
+            (ScorePart::Residual, residual),
+            (ScorePart::Drift, drift),
+        ]
+        .map(|(part, score)| (part, bounded(score)))
+        .to_vec();
+        surprise.score = surprise.parts.iter().map(|(_, score)| *score).fold(0.0, f32::max);
+        let forecast = model.tags.as_ref().map(|parts| {
+            let tags = (0..parts.plan.tags)
+                .map(|m| TagForecast {
+                    tag: model.spec.tags[model.scaling.watched[model.scaling.moving[m]]].id,
+                    bands: std::array::from_fn(|h| {
+                        parts.bands.band(&model.scaling, h * parts.plan.tags + m, &linear, read_out.as_ref())
+                    }),
+                })
+                .collect::<Vec<_>>();
+            state.expected = tags.iter().map(|t| t.bands[0]).collect();
+            Forecast { line: model.spec.line, time: tick.time, tick_ns: model.spec.tick_ns, tags }
+        });
+        Output { forecast, surprise }
+    }
+}
+
+fn latents(output: &LatentOutput, modalities: usize) -> Latents {
+    let size = output.states.len() / modalities;
+    let part = |m: usize| output.states.get(m * size..(m + 1) * size).unwrap_or(&[]).to_vec();
+    Latents { fused: part(0), video: part(1), sensor: part(2) }
+}
+
+/// The number of horizons, as the forecast's arrays have it.
+const _: () = assert!(HORIZONS.len() == 6);
