@@ -1,1 +1,25 @@
+//! The engine: wires ingest, world model, monitor and history together, and serves the window.
+//!
+//! A line is two threads. The *route* thread takes what the pipeline delivers and hands samples and segments to the
+//! recorder before anything judges them; the *judge* thread runs model and monitor on ticks. Between them stands a
+//! bounded queue: on a live line the judge drops ticks under load and counts them, the recorder never does. The window
+//! asks over a local socket and is answered from the history and from the newest tick; the engine runs without it.
 
+mod card;
+pub mod commands;
+mod demo_plant;
+mod error;
+mod judge;
+mod line;
+mod live;
+mod model_files;
+mod notice;
+mod pictures;
+mod recorder;
+mod run;
+mod server;
+mod sim_feed;
+mod tick_source;
+mod view;
+
+pub use error::EngineError;

@@ -1,0 +1,92 @@
+//! `sightglass history` and `sightglass export`: what a data folder holds, whether it is whole, and out with it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::json;
+use sightglass_history::History;
+use sightglass_protocol::UtcNanos;
+
+use super::parse_time;
+use crate::EngineError;
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Check every chunk's checksum and the audit chain; exit code 1 and what is wrong.
+    Verify {
+        /// The data folder, or the database in it.
+        db: PathBuf,
+    },
+    /// What it holds.
+    Info {
+        /// The data folder, or the database in it.
+        db: PathBuf,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(super) struct ExportArguments {
+    /// The data folder, or the database in it.
+    db: PathBuf,
+    /// The earliest sample.
+    #[arg(long, value_parser = parse_time)]
+    from: UtcNanos,
+    /// The end: the first time that is left out.
+    #[arg(long, value_parser = parse_time)]
+    to: UtcNanos,
+    /// The folder to write to.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// The data folder of `db`.
+fn folder(db: &Path) -> &Path {
+    if db.is_file() { db.parent().unwrap_or(db) } else { db }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(EngineError::io("starting threads for", "the history"))
+}
+
+pub(super) fn run(command: Command) -> Result<(), EngineError> {
+    match command {
+        Command::Verify { db } => runtime()?.block_on(async {
+            let history = History::open_read_only(folder(&db)).await?;
+            let problems = history.verify().await?;
+            if problems.is_empty() {
+                println!("{}: every chunk and the audit chain are whole", db.display());
+                return Ok(());
+            }
+            for problem in &problems {
+                println!("{problem}");
+            }
+            Err(EngineError::FoundWrong(format!("{}: {} problems", db.display(), problems.len())))
+        }),
+        Command::Info { db, json } => runtime()?.block_on(async {
+            let history = History::open_read_only(folder(&db)).await?;
+            let summary = history.summary().await?;
+            if json {
+                println!("{}", json!(summary));
+            } else {
+                println!("{}: {}", history.plant().name, json!(summary));
+            }
+            Ok(())
+        }),
+    }
+}
+
+pub(super) fn export(arguments: ExportArguments) -> Result<(), EngineError> {
+    runtime()?.block_on(async {
+        let history = History::open_read_only(folder(&arguments.db)).await?;
+        let stats = history.export_parquet(arguments.from, arguments.to, &arguments.out).await?;
+        println!("{}", json!(stats));
+        Ok(())
+    })
+}

@@ -1,0 +1,114 @@
+//! The command line: each command is one file that wires the engine's parts for one purpose.
+
+mod check;
+mod demo;
+mod history;
+mod print;
+mod replay;
+mod review;
+mod run;
+mod sim;
+mod stop;
+mod train;
+mod train_demo;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sightglass_ingest::Pace;
+use sightglass_protocol::UtcNanos;
+use tracing_subscriber::EnvFilter;
+
+use crate::EngineError;
+
+/// Watches a production line, learns how it behaves, predicts it, and keeps what was seen.
+#[derive(Parser)]
+#[command(name = "sightglass", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Acquire, predict, record, and serve the window.
+    Run(run::Arguments),
+    /// The same on the simulated bottling line.
+    Demo(demo::Arguments),
+    /// Recorded files through the very same path.
+    Replay(replay::Arguments),
+    /// Show the window what a data folder holds, without acquiring anything.
+    Review(review::Arguments),
+    /// Make a model from recorded normal running; prints its card.
+    Train(train::Arguments),
+    /// Make the shipped model of the simulated line.
+    #[command(hide = true)]
+    TrainDemo(train_demo::Arguments),
+    /// Check a plant description and say everything that is wrong with it.
+    Check(check::Arguments),
+    /// The simulated line.
+    #[command(subcommand)]
+    Sim(sim::Command),
+    /// What a data folder holds.
+    #[command(subcommand)]
+    History(history::Command),
+    /// Write recorded samples as Parquet, partitioned by plant, line and day.
+    Export(history::ExportArguments),
+}
+
+/// Parses the command line and runs it. Exit codes: 0; 1, something that was checked is wrong; 2, bad use or input.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,sightglass=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let result = match cli.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Replay(arguments) => replay::run(arguments),
+        Command::Review(arguments) => review::run(arguments),
+        Command::Train(arguments) => train::run(arguments),
+        Command::TrainDemo(arguments) => train_demo::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Sim(command) => sim::run(command),
+        Command::History(command) => history::run(command),
+        Command::Export(arguments) => history::export(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", error_text(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn error_text(error: &EngineError) -> String {
+    match error {
+        // People see the place itself, programs one line an error.
+        EngineError::Plant(errors) if std::io::stderr().is_terminal() => errors.fancy(),
+        EngineError::Plant(errors) => errors.to_string(),
+        other => format!("error: {other}"),
+    }
+}
+
+/// `max` or a multiple of real time.
+fn parse_pace(text: &str) -> Result<Pace, String> {
+    if text == "max" {
+        return Ok(Pace::Max);
+    }
+    match text.parse::<f64>() {
+        Ok(speed) if speed > 0.0 && speed.is_finite() => Ok(Pace::Speed(speed)),
+        _ => Err(format!("'{text}' is neither max nor a number above 0")),
+    }
+}
+
+fn parse_time(text: &str) -> Result<UtcNanos, String> {
+    text.parse::<UtcNanos>().map_err(|error| error.to_string())
+}
+
+/// The data folder that is used when none is named: beside the plant's description.
+fn data_beside(plant: &std::path::Path) -> PathBuf {
+    plant.parent().unwrap_or_else(|| std::path::Path::new(".")).join("sightglass-data")
+}

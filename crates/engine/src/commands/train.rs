@@ -1,0 +1,111 @@
+//! `sightglass train`: a model from recorded normal running.
+
+use std::path::PathBuf;
+
+use sightglass_history::History;
+use sightglass_plant::Plant;
+use sightglass_protocol::{LineId, Tick, UtcNanos};
+use sightglass_world_model::TrainOptions;
+
+use super::parse_time;
+use crate::tick_source::{self, HistoryFeed};
+use crate::{EngineError, card, model_files};
+
+/// Epochs without progress on held-back data before training stops.
+const PATIENCE: usize = 4;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The plant's description; it names the model's file.
+    plant: PathBuf,
+    /// The beginning of normal running (default: the first data).
+    #[arg(long, value_parser = parse_time)]
+    from: Option<UtcNanos>,
+    /// The end of normal running (default: the last data).
+    #[arg(long, value_parser = parse_time)]
+    to: Option<UtcNanos>,
+    /// Train from this folder's history instead of the plant's own files.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Write the model here instead of to the plant's path.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Stop after this many minutes, with the best model so far.
+    #[arg(long)]
+    minutes_max: Option<f64>,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
+    let plant = sightglass_plant::load(&arguments.plant)?;
+    if let (Some(from), Some(to)) = (arguments.from, arguments.to)
+        && from >= to
+    {
+        return Err(EngineError::Usage(format!("--from {from} is not before --to {to}")));
+    }
+    for line in &plant.lines {
+        let out = match (&arguments.out, model_files::path(&plant, line.id)) {
+            (Some(out), _) => out.clone(),
+            (None, Some(path)) => path,
+            (None, None) => {
+                return Err(EngineError::Usage(
+                    "the plant names no model file: add path = \"models/NAME.safetensors\" under [model], or give --out"
+                        .to_owned(),
+                ));
+            }
+        };
+        let ticks = collect(&plant, line.id, &arguments)?;
+        if ticks.is_empty() {
+            return Err(EngineError::Usage(format!(
+                "there is no data of line {} in the given time; check --from and --to",
+                line.name
+            )));
+        }
+        let options = TrainOptions {
+            seed: plant.model.seed,
+            epochs_max: plant.model.epochs_max,
+            patience: PATIENCE,
+            false_alarms_per_week: plant.model.false_alarms_per_week,
+            checkpoint: Some(out.with_extension("checkpoint")),
+            minutes_max: arguments.minutes_max,
+        };
+        card::train_and_write(&model_files::spec(&plant, line.id), &contiguous(ticks, line.tick_ns), &options, &out)?;
+        println!("model of line {} written to {}", line.name, out.display());
+    }
+    Ok(())
+}
+
+fn collect(plant: &Plant, line: LineId, arguments: &Arguments) -> Result<Vec<Tick>, EngineError> {
+    let bar = card::bar(0, "reading");
+    let progress = |_: &Tick| bar.inc(1);
+    let ticks = match &arguments.data {
+        None => tick_source::collect(plant, line, arguments.from, arguments.to, None, progress)?,
+        Some(data) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .map_err(EngineError::io("starting threads for", "the history"))?;
+            let history = runtime.block_on(History::open_read_only(data))?;
+            let Some((first, last)) = runtime.block_on(history.range(line))? else { return Ok(Vec::new()) };
+            let (from, to) = (arguments.from.unwrap_or(first), arguments.to.unwrap_or(last + 1));
+            let cameras = &plant.lines[line.index()].cameras;
+            let feed = HistoryFeed::new(runtime.handle().clone(), &history, data, cameras, from, to)?;
+            let fed = tick_source::fed_in_process(plant);
+            tick_source::collect(&fed, line, Some(from), Some(to), Some(Box::new(feed)), progress)?
+        }
+    };
+    bar.finish_and_clear();
+    Ok(ticks)
+}
+
+/// Cuts where ticks are missing: a model learns only from what really followed.
+fn contiguous(ticks: Vec<Tick>, tick_ns: i64) -> Vec<Vec<Tick>> {
+    let mut runs: Vec<Vec<Tick>> = Vec::new();
+    for tick in ticks {
+        match runs.last_mut() {
+            Some(run) if run.last().is_some_and(|last| tick.time.since(last.time) == tick_ns) => run.push(tick),
+            _ => runs.push(vec![tick]),
+        }
+    }
+    runs
+}

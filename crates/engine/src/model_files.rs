@@ -1,0 +1,111 @@
+//! From a plant's description to its model: what the model must know, and where its file is.
+
+use std::path::{Path, PathBuf};
+
+use sightglass_plant::{Device, Plant};
+use sightglass_protocol::LineId;
+use sightglass_world_model::{CameraSpec, ModelSpec, PlantModel, TagSpec};
+
+use crate::EngineError;
+
+/// The name of the model that is shipped for the simulated line.
+pub(crate) const DEMO_MODEL: &str = "demo-line.safetensors";
+
+/// What a model of `line` is a model of.
+pub(crate) fn spec(plant: &Plant, line: LineId) -> ModelSpec {
+    let line = &plant.lines[line.index()];
+    ModelSpec {
+        line: line.id,
+        tick_ns: line.tick_ns,
+        tags: line
+            .tags
+            .iter()
+            .map(|&id| {
+                let tag = &plant.tags[id.index()];
+                TagSpec {
+                    id,
+                    name: tag.name.clone(),
+                    unit: tag.unit.clone(),
+                    role: tag.role,
+                    range: tag.range,
+                    excluded: tag.excluded,
+                }
+            })
+            .collect(),
+        cameras: line
+            .cameras
+            .iter()
+            .map(|&id| CameraSpec { id, name: plant.cameras[id.index()].name.clone() })
+            .collect(),
+    }
+}
+
+/// Where the model of `line` is: the plant's path, with the line's name before the ending when there are several.
+pub(crate) fn path(plant: &Plant, line: LineId) -> Option<PathBuf> {
+    let path = plant.model.path.as_ref()?;
+    if plant.lines.len() == 1 {
+        return Some(path.clone());
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    Some(path.with_file_name(format!("{stem}.{}.{ending}", plant.lines[line.index()].name)))
+}
+
+/// Loads the model of `line`; `None` when the plant names none, or names one that is not trained yet.
+///
+/// # Errors
+/// A file that is no model, or the model of another plant.
+pub(crate) fn load(plant: &Plant, line: LineId) -> Result<Option<PlantModel>, EngineError> {
+    check_device(plant.model.device)?;
+    match path(plant, line) {
+        Some(path) if path.exists() => Ok(Some(PlantModel::load(&path, &spec(plant, line))?)),
+        Some(path) => {
+            tracing::info!(
+                "there is no model at {} yet: recording without judging; `sightglass train` makes one",
+                path.display()
+            );
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+/// Refuses a device that this build cannot use.
+fn check_device(device: Device) -> Result<(), EngineError> {
+    match device {
+        Device::Auto | Device::Cpu => Ok(()),
+        Device::Cuda | Device::Metal => Err(EngineError::Usage(format!(
+            "the plant asks for device = \"{}\", which this build of Sightglass does not support; use \"auto\" or \"cpu\"",
+            if device == Device::Cuda { "cuda" } else { "metal" }
+        ))),
+    }
+}
+
+/// What the model computes on, for people.
+pub(crate) fn device_text() -> String {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    format!("CPU, {threads} threads")
+}
+
+/// The folder of shipped models: `SIGHTGLASS_MODELS`, beside the program, `models` here, or the source tree's.
+///
+/// # Errors
+/// When none of them holds `file`.
+pub(crate) fn shipped(file: &str) -> Result<PathBuf, EngineError> {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    if let Some(folder) = std::env::var_os("SIGHTGLASS_MODELS") {
+        folders.push(folder.into());
+    }
+    if let Some(beside) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
+        folders.push(beside.join("models"));
+        folders.push(beside.join("../share/sightglass/models"));
+    }
+    folders.push("models".into());
+    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"));
+    folders.iter().map(|folder| folder.join(file)).find(|path| path.exists()).ok_or_else(|| {
+        EngineError::Usage(format!(
+            "the model {file} is in none of {}; set SIGHTGLASS_MODELS to the folder that holds it",
+            folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
+        ))
+    })
+}

@@ -1,0 +1,98 @@
+//! Pictures for the window: the newest one, or one out of the recorded video.
+
+use std::path::Path;
+
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use sightglass_history::History;
+use sightglass_ingest::playback;
+use sightglass_protocol::message::Picture;
+use sightglass_protocol::{CameraId, Frame, Segment, UtcNanos};
+
+/// Good enough to judge a picture by, small enough for many a second.
+const JPEG_QUALITY: u8 = 85;
+/// How far before a moment to look for the segment that holds its picture.
+const SEGMENT_BEFORE_NS: i64 = 120 * sightglass_protocol::time::SECOND;
+
+/// A picture as JPEG.
+///
+/// # Errors
+/// A picture larger than JPEG allows (65,535 pixels a side), as text.
+pub(crate) fn encode(frame: &Frame) -> Result<Picture, String> {
+    let size = |pixels: u32| u16::try_from(pixels).map_err(|_| format!("the picture's side of {pixels} is too long"));
+    let mut jpeg = Vec::new();
+    let mut encoder = Encoder::new(&mut jpeg, JPEG_QUALITY);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder
+        .encode(&frame.pixels, size(frame.width)?, size(frame.height)?, ColorType::Rgb)
+        .map_err(|error| format!("the picture cannot be encoded: {error}"))?;
+    Ok(Picture { camera: frame.camera, time: frame.time, jpeg })
+}
+
+/// The newest recorded picture at or before `time`.
+///
+/// # Errors
+/// When the history cannot be read, as text. A segment that is missing or broken is a gap: no picture.
+pub(crate) async fn recorded(
+    history: &History,
+    data: &Path,
+    camera: CameraId,
+    time: UtcNanos,
+) -> Result<Option<Picture>, String> {
+    let Some(segment) = history.segment_at(camera, time).await.map_err(|error| error.to_string())? else {
+        return Ok(None);
+    };
+    let frame = decode(data, &segment, move |path| playback::picture_at(path, time.since(segment.start)), camera).await;
+    frame.map(|frame| encode(&frame)).transpose()
+}
+
+/// The recorded picture next to the one at `time`.
+///
+/// # Errors
+/// As [`recorded`].
+pub(crate) async fn step(
+    history: &History,
+    data: &Path,
+    camera: CameraId,
+    time: UtcNanos,
+    forward: bool,
+) -> Result<Option<Picture>, String> {
+    if !forward {
+        return recorded(history, data, camera, time - 1).await;
+    }
+    let from = time - SEGMENT_BEFORE_NS;
+    let to = time + SEGMENT_BEFORE_NS;
+    let segments = history.segments(camera, from, to).await.map_err(|error| error.to_string())?;
+    for segment in segments.into_iter().filter(|segment| segment.end.is_none_or(|end| end > time)) {
+        let after = time.since(segment.start);
+        let next = move |path: &Path| {
+            let mut pictures = playback::pictures(path)?;
+            Ok(pictures.find(|(offset, _)| *offset > after).map(|(offset, frame)| (frame, offset)))
+        };
+        if let Some(frame) = decode(data, &segment, next, camera).await {
+            return encode(&frame).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Decodes off the server's threads. A segment that cannot be read is a gap, and is logged.
+async fn decode<F>(data: &Path, segment: &Segment, find: F, camera: CameraId) -> Option<Frame>
+where
+    F: FnOnce(&Path) -> Result<Option<(Frame, i64)>, sightglass_ingest::IngestError> + Send + 'static,
+{
+    let path = data.join(&segment.path);
+    let start = segment.start;
+    let found = tokio::task::spawn_blocking(move || {
+        find(&path).unwrap_or_else(|error| {
+            tracing::warn!("a video segment is a gap: {error}");
+            None
+        })
+    });
+    match found.await {
+        Ok(found) => found.map(|(frame, offset)| Frame { camera, time: start + offset, ..frame }),
+        Err(error) => {
+            tracing::error!("decoding {} ended unexpectedly: {error}", segment.path);
+            None
+        }
+    }
+}

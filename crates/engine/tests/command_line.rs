@@ -1,0 +1,250 @@
+//! The command line as other programs call it: real processes, exit codes, JSON lines.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use sightglass_protocol::UtcNanos;
+use sightglass_protocol::time::SECOND;
+
+fn sightglass() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sightglass"));
+    command.stdin(Stdio::null());
+    command
+}
+
+fn ran(command: &mut Command) -> Output {
+    command.output().expect("the program starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn events(output: &Output) -> Vec<Value> {
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?} is not JSON: {error}")))
+        .collect()
+}
+
+fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event["event"] == kind).collect()
+}
+
+fn time(value: &Value) -> UtcNanos {
+    value.as_str().expect("a time").parse().expect("a time")
+}
+
+/// A process that does not outlive its test.
+struct Ended(Child);
+
+impl Ended {
+    fn kill(&mut self) {
+        self.0.kill().expect("the process can be killed");
+        self.0.wait().expect("the process has ended");
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Already ended is fine.
+        if self.0.kill().is_ok() {
+            let _ = self.0.wait();
+        }
+    }
+}
+
+#[test]
+fn check_says_everything_that_is_wrong_with_its_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plant = folder.path().join("plant.toml");
+    std::fs::write(
+        &plant,
+        "[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n[[source]]\nname = \"s\"\nkind = \"simulator\"\n\
+         [[tag]]\nname = \"level\"\nrole = \"sensor\"\n[[tag]]\nname = \"level\"\nrole = \"measurement\"\nrange = [100, 0]\n",
+    )
+    .expect("the file is written");
+    let output = ran(sightglass().arg("check").arg(&plant));
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    let name = plant.display().to_string();
+    assert!(text.contains(&format!("{name}:10:")) && text.contains("measurement, setpoint, output, mode"), "{text}");
+    assert!(text.contains(&format!("{name}:12:")) && text.contains("already a tag 'level'"), "{text}");
+    assert!(text.contains(&format!("{name}:14:")) && text.contains("upside down"), "{text}");
+}
+
+#[test]
+fn the_descriptions_of_the_examples_are_good() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for plant in ["bottles/plant.toml", "rig/plant.toml", "rig/valve1.toml"] {
+        let output = ran(sightglass()
+            .arg("check")
+            .arg(examples.join(plant))
+            .env("SIGHTGLASS_DATA", "/data")
+            .env("SKAB_RUN", "0"));
+        assert_eq!(output.status.code(), Some(0), "{plant}: {}", stderr(&output));
+    }
+}
+
+/// A minute of the simulated line as files.
+fn recorded(folder: &Path, hours: &str) -> PathBuf {
+    let output = ran(sightglass().args(["sim", "record", "--hours", hours, "--seed", "7", "--out"]).arg(folder));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let plant = folder.join("plant.toml");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo-line.safetensors");
+    std::fs::copy(model, folder.join("model.safetensors")).expect("the shipped model is there");
+    plant
+}
+
+#[test]
+fn a_recording_gives_the_same_scores_at_any_speed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plant = recorded(folder.path(), "0.02");
+    let replay = |speed: &str| {
+        let output = ran(sightglass().args(["replay", "--json", "--speed", speed]).arg(&plant));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        events(&output)
+    };
+    let fast = replay("max");
+    let paced = replay("24");
+    let ticks = of_kind(&fast, "tick");
+    assert!(ticks.len() > 60, "{} ticks", ticks.len());
+    assert!(ticks.iter().any(|tick| tick["score"].as_f64().is_some_and(|score| score > 0.0)), "the model judges");
+    assert_eq!(of_kind(&fast, "tick"), of_kind(&paced, "tick"));
+    assert_eq!(of_kind(&fast, "advisory_opened"), of_kind(&paced, "advisory_opened"));
+}
+
+#[test]
+fn the_demo_flags_an_underfill_and_keeps_everything() {
+    let output = ran(sightglass().args([
+        "demo",
+        "--headless",
+        "--seconds",
+        "120",
+        "--fault",
+        "underfill",
+        "--json",
+        "--seed",
+        "3",
+    ]));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let events = events(&output);
+    let summary = of_kind(&events, "summary")[0];
+    assert_eq!(summary["flagged"], true, "{summary}");
+    assert_eq!(summary["cause_named"], true, "{summary}");
+    assert_eq!(summary["counters"]["samples"], summary["history"]["samples"], "{summary}");
+    assert_eq!(summary["counters"]["ticks_dropped"], 0, "{summary}");
+    assert!(summary["counters"]["frames"].as_u64().is_some_and(|frames| frames >= 119 * 15), "{summary}");
+    let onset = time(&summary["onset"]);
+    for advisory in of_kind(&events, "advisory_opened") {
+        assert!(time(&advisory["opened"]) >= onset, "an advisory before the fault: {advisory}");
+    }
+}
+
+#[test]
+fn a_killed_engine_misses_at_most_the_last_second_and_starts_again_on_the_same_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("d");
+    let start = || {
+        let child = sightglass()
+            .args(["demo", "--fault", "none", "--json", "--ticks", "--seconds", "3600", "--data"])
+            .arg(&data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the engine starts");
+        Ended(child)
+    };
+    let last_tick_after = |engine: &mut Ended, ticks: usize| {
+        let stdout = engine.0.stdout.take().expect("its output");
+        let seen: Vec<UtcNanos> = BufReader::new(stdout)
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(&line.expect("a line")).expect("JSON"))
+            .filter(|event| event["event"] == "tick")
+            .map(|event| time(&event["time"]))
+            .take(ticks)
+            .collect();
+        *seen.last().expect("ticks come")
+    };
+    let info = || {
+        let output = ran(sightglass().args(["history", "info", "--json"]).arg(&data));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+
+    let mut engine = start();
+    let last = last_tick_after(&mut engine, 5);
+    engine.kill();
+    let first_run = info();
+    let newest = UtcNanos(first_run["last"].as_i64().expect("a time"));
+    assert!(last.since(newest) <= SECOND, "the newest sample {newest} is over a second older than the tick {last}");
+
+    let mut engine = start();
+    last_tick_after(&mut engine, 3);
+    engine.kill();
+    let both = info();
+    assert!(both["samples"].as_u64() > first_run["samples"].as_u64(), "{both}");
+    let verified = ran(sightglass().args(["history", "verify"]).arg(&data));
+    assert_eq!(verified.status.code(), Some(0), "{}", stderr(&verified));
+}
+
+#[test]
+fn a_data_folder_has_one_engine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("d");
+    let mut first = Ended(
+        sightglass()
+            .args(["demo", "--fault", "none", "--json", "--ticks", "--data"])
+            .arg(&data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the engine starts"),
+    );
+    let stdout = first.0.stdout.take().expect("its output");
+    let mut lines = BufReader::new(stdout).lines();
+    assert!(lines.next().is_some(), "the first engine runs");
+    let second =
+        ran(sightglass().args(["demo", "--headless", "--seconds", "2", "--fault", "none", "--data"]).arg(&data));
+    assert_eq!(second.status.code(), Some(2));
+    let text = stderr(&second);
+    assert!(text.contains("in use") && text.contains(&data.display().to_string()), "{text}");
+    first.kill();
+}
+
+#[test]
+fn the_model_of_another_plant_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo-line.safetensors");
+    let plant = folder.path().join("plant.toml");
+    std::fs::write(folder.path().join("a.csv"), "time,level\n2026-01-01T00:00:00Z,1\n").expect("written");
+    let text = format!(
+        "[plant]\nname = \"p\"\n[model]\npath = {:?}\n[[line]]\nname = \"l\"\n[[source]]\nname = \"s\"\nkind = \"file\"\n\
+         path = \"a.csv\"\n[[tag]]\nname = \"level\"\nrole = \"measurement\"\n",
+        model.display().to_string()
+    );
+    std::fs::write(&plant, text).expect("written");
+    let output = ran(sightglass().arg("replay").arg(&plant));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("demo-line.safetensors"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_missing_recording_and_a_wrong_speed_are_bad_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plant = folder.path().join("plant.toml");
+    std::fs::write(
+        &plant,
+        "[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n[[source]]\nname = \"s\"\nkind = \"file\"\npath = \"gone.csv\"\n\
+         [[tag]]\nname = \"level\"\nrole = \"measurement\"\n",
+    )
+    .expect("written");
+    let missing = ran(sightglass().arg("replay").arg(&plant));
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(stderr(&missing).contains("gone.csv"), "{}", stderr(&missing));
+    let speed = ran(sightglass().args(["replay", "--speed", "fast"]).arg(&plant));
+    assert_eq!(speed.status.code(), Some(2));
+    assert!(stderr(&speed).contains("neither max nor a number"), "{}", stderr(&speed));
+}
