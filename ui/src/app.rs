@@ -367,6 +367,7 @@ impl App {
 
     fn draw(&mut self, ui: &mut Ui, now: f64, commands: &mut Vec<Command>) {
         let palette = theme::palette(ui.ctx());
+        self.view.connected = *self.exchange.state() == LinkState::Connected;
         // All of the window, whatever margin its host has given.
         let full = ui.ctx().content_rect();
         ui.set_clip_rect(full);
@@ -422,7 +423,7 @@ impl App {
                 let text = RichText::new(format!("{head}{shown}")).size(size::LARGE).color(palette.on_colour);
                 ui.label(text);
                 if !reason.is_empty() {
-                    ui.label(RichText::new(format!("{reason}. Trying again.")).color(palette.on_colour));
+                    ui.label(RichText::new(format!("{reason} (trying again)")).color(palette.on_colour));
                 }
             });
             return false;

@@ -112,7 +112,8 @@ fn state(ui: &mut Ui, answers: &Answers, view: &ViewState) {
             let text = format!("for {}", time_text::duration(shown.now.since(since)));
             ui.label(RichText::new(text).color(palette.weak));
         }
-        ui.label(RichText::new(format!("· live, {} UTC", time_text::clock(shown.at))).color(palette.weak));
+        let live = if view.connected { "live" } else { "last known" };
+        ui.label(RichText::new(format!("· {live}, {} UTC", time_text::clock(shown.at))).color(palette.weak));
     } else {
         ui.label(RichText::new(format!("at {}", time_text::date_clock(shown.at))).color(palette.weak));
     }

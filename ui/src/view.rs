@@ -76,6 +76,8 @@ pub(crate) struct Replay {
 pub(crate) struct ViewState {
     pub(crate) screen: Screen,
     pub(crate) line: LineId,
+    /// Whether the engine answers: what is shown as live is.
+    pub(crate) connected: bool,
     /// Index into the line's cameras.
     pub(crate) camera: usize,
     /// Index into [`SPAN_MINUTES`].
@@ -103,6 +105,7 @@ impl ViewState {
         Self {
             screen: Screen::Overview,
             line: LineId(0),
+            connected: false,
             camera: 0,
             span: 1,
             overlay: true,
