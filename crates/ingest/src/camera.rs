@@ -15,7 +15,8 @@ use sightglass_protocol::UtcNanos;
 
 use crate::{
     IngestError,
-    elements::{app_sink, make, make_deterministic},
+    decode_ledger::DecodeLedger,
+    elements::{app_sink, branch, make},
     picture_tap::PictureTap,
     record_tap::RecordTap,
     watch::Watch,
@@ -23,8 +24,10 @@ use crate::{
 
 /// Pictures between a camera and its decoder, or its recorder.
 const QUEUE_PICTURES: u32 = 4;
-/// JPEG quality for cameras that send raw pictures.
-pub(crate) const JPEG_ENCODER: &str = "videoconvert n-threads=1 ! video/x-raw,format=I420 ! jpegenc quality=85";
+/// JPEG for cameras that send raw pictures. JPEG's colours are BT.601 over the full range (colorimetry 1:4:0:0), which
+/// the encoder takes for granted and does not ask for.
+pub(crate) const JPEG_ENCODER: &str =
+    "videoconvert n-threads=1 ! video/x-raw,format=I420,colorimetry=1:4:0:0 ! jpegenc quality=85";
 
 /// A camera that is not yet part of a pipeline.
 pub(crate) struct CameraParts {
@@ -64,7 +67,8 @@ pub(crate) fn build(
             return Ok(CameraParts { bin, feed: Some(source) });
         }
         CameraFeed::Launch(line) => {
-            let source = gst::parse::bin_from_description(line, true)
+            // A launch line may end with caps, which are no element.
+            let source = gst::parse::bin_from_description(&format!("{line} ! identity"), true)
                 .map_err(|e| error(&format!("the launch line '{line}' is wrong: {e}")))?;
             if source.static_pad("src").is_none() {
                 return Err(error(&format!(
@@ -162,21 +166,30 @@ fn link_branches(
     let error = |reason: &dyn std::fmt::Display| IngestError::camera(bin.name().as_str(), reason);
     let tee = make("tee")?;
     bin.add(&tee).map_err(|e| error(&e))?;
-    let queue = format!("queue max-size-buffers={QUEUE_PICTURES} max-size-bytes=0 max-size-time=0");
+    let queue = format!("queue name=head max-size-buffers={QUEUE_PICTURES} max-size-bytes=0 max-size-time=0");
     let decode = if raw { "" } else { "decodebin ! " };
-    let pictures = format!("{queue} ! {decode}videoconvert n-threads=1 ! video/x-raw,format=RGB");
+    let pictures =
+        format!("{queue} ! {decode}videoconvert n-threads=1 ! capsfilter name=tail caps=video/x-raw,format=RGB");
     let sink = app_sink("pictures");
-    taps.pictures.attach(&sink, watch);
-    add_branch(bin, &tee, &pictures, &sink)?;
+    let ledger = DecodeLedger::default();
+    taps.pictures.attach(&sink, watch, ledger.clone());
+    let pictures = add_branch(bin, &tee, &pictures, &sink)?;
+    if let Some(queue) = pictures.by_name("head").and_then(|queue| queue.static_pad("src")).filter(|_| !raw) {
+        ledger.follow(&queue);
+    }
     if let Some(record) = taps.record {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let media = caps.structure(0).map(|structure| structure.name().to_string()).unwrap_or_default();
         let keep = match media.as_str() {
-            _ if raw => format!("{queue} ! {JPEG_ENCODER}"),
+            _ if raw => format!("{queue} ! {JPEG_ENCODER} name=tail"),
             // Matroska keeps these with lengths instead of start codes; the pictures' bytes stay as sent.
-            "video/x-h264" => format!("{queue} ! h264parse ! video/x-h264,stream-format=avc,alignment=au"),
-            "video/x-h265" => format!("{queue} ! h265parse ! video/x-h265,stream-format=hvc1,alignment=au"),
-            _ => queue,
+            "video/x-h264" => {
+                format!("{queue} ! h264parse ! capsfilter name=tail caps=video/x-h264,stream-format=avc,alignment=au")
+            }
+            "video/x-h265" => {
+                format!("{queue} ! h265parse ! capsfilter name=tail caps=video/x-h265,stream-format=hvc1,alignment=au")
+            }
+            _ => format!("{queue} ! identity name=tail"),
         };
         let sink = app_sink("record");
         record.attach(&sink);
@@ -189,12 +202,17 @@ fn link_branches(
     Ok(())
 }
 
-fn add_branch(bin: &gst::Bin, tee: &gst::Element, line: &str, sink: &gst_app::AppSink) -> Result<(), IngestError> {
+fn add_branch(
+    bin: &gst::Bin,
+    tee: &gst::Element,
+    line: &str,
+    sink: &gst_app::AppSink,
+) -> Result<gst::Bin, IngestError> {
     let error = |reason: &dyn std::fmt::Display| IngestError::camera(bin.name().as_str(), reason);
-    let branch = gst::parse::bin_from_description(line, true).map_err(|e| error(&e))?;
-    branch.connect_deep_element_added(|_, _, element| make_deterministic(element));
+    let branch = branch(line).map_err(|e| error(&e))?;
     bin.add_many([branch.upcast_ref::<gst::Element>(), sink.upcast_ref()]).map_err(|e| error(&e))?;
     gst::Element::link_many([tee, branch.upcast_ref(), sink.upcast_ref()]).map_err(|e| error(&e))?;
     sink.sync_state_with_parent().map_err(|e| error(&e))?;
-    branch.sync_state_with_parent().map_err(|e| error(&e))
+    branch.sync_state_with_parent().map_err(|e| error(&e))?;
+    Ok(branch)
 }

@@ -45,3 +45,26 @@ pub(crate) fn make_deterministic(decoder: &gst::Element) {
         }
     }
 }
+
+/// A bin of the launch line `elements`, whose first element is named `head` and whose last is named `tail`; its pads are
+/// theirs. Decoders within it are made deterministic.
+pub(crate) fn branch(elements: &str) -> Result<gst::Bin, gst::glib::Error> {
+    use gst::prelude::*;
+    let branch = gst::parse::bin_from_description(elements, false)?;
+    for (element, pad) in [("head", "sink"), ("tail", "src")] {
+        // The parser's own ghost pads would be wrong: it links what has pads only later, and takes them for free.
+        let target = branch.by_name(element).and_then(|element| element.static_pad(pad));
+        let ghost = target
+            .and_then(|target| gst::GhostPad::builder_with_target(&target).ok())
+            .map(|ghost| ghost.name(pad).build());
+        let added = ghost.is_some_and(|ghost| branch.add_pad(&ghost).is_ok());
+        if !added {
+            let text = format!("'{elements}' has no {element} with a pad");
+            return Err(gst::glib::Error::new(gst::ParseError::Link, &text));
+        }
+    }
+    branch.connect_deep_element_added(|_, _, element| make_deterministic(element));
+    // What the parser made is there already.
+    branch.iterate_recurse().into_iter().flatten().for_each(|element| make_deterministic(&element));
+    Ok(branch)
+}

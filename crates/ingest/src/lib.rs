@@ -9,6 +9,7 @@
 pub mod aligner;
 mod camera;
 pub mod capture;
+mod decode_ledger;
 mod elements;
 mod error;
 mod event;

@@ -7,6 +7,7 @@ use gst_video::prelude::*;
 use sightglass_protocol::{CameraId, Frame, Health, HealthState, Roi, UtcNanos, tick::MODEL_PIXELS, time::SECOND};
 
 use crate::{
+    decode_ledger::DecodeLedger,
     event::PICTURES_PER_SECOND_MAX,
     health_event,
     inlets::Delivery,
@@ -73,23 +74,35 @@ struct Geometry {
 }
 
 impl PictureTap {
-    /// Lets pictures flow from `sink` to the line.
-    pub(crate) fn attach(self, sink: &gst_app::AppSink, watch: &Arc<Watch>) {
+    /// Lets pictures flow from `sink` to the line. `ledger` knows what went into the decoder, if there is one.
+    pub(crate) fn attach(self, sink: &gst_app::AppSink, watch: &Arc<Watch>, ledger: DecodeLedger) {
         let (start, gaps) = (self.time.start, self.gaps);
         let on_event = Arc::clone(watch);
         follow_events(sink, on_event, gaps.then_some(start));
         let on_end = Arc::clone(watch);
+        let ledger_at_end = ledger.clone();
         let watch = Arc::clone(watch);
-        let mut flow = Flow { tap: self, geometry: None, next_whole: UtcNanos::MIN };
+        let mut flow = Flow { tap: self, ledger, geometry: None, next_whole: UtcNanos::MIN };
         sink.set_callbacks(
             gst_app::AppSinkCallbacks::builder()
                 .new_sample(move |sink| {
                     let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                     flow.take(&sample, &watch)
                 })
-                .eos(move |_| on_end.finish())
+                .eos(move |_| {
+                    tell_lost(&on_end, ledger_at_end.lost_at_end());
+                    on_end.finish();
+                })
                 .build(),
         );
+    }
+}
+
+fn tell_lost(watch: &Watch, pictures: usize) {
+    match pictures {
+        0 => {}
+        1 => watch.trouble("a picture cannot be decoded: it is damaged".to_owned()),
+        _ => watch.trouble(format!("{pictures} pictures cannot be decoded: they are damaged")),
     }
 }
 
@@ -121,12 +134,16 @@ pub(crate) fn follow_events(sink: &gst_app::AppSink, watch: Arc<Watch>, gaps_fro
 
 struct Flow {
     tap: PictureTap,
+    ledger: DecodeLedger,
     geometry: Option<Geometry>,
     next_whole: UtcNanos,
 }
 
 impl Flow {
     fn take(&mut self, sample: &gst::Sample, watch: &Watch) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if let Some(pts) = sample.buffer().and_then(gst::BufferRef::pts) {
+            tell_lost(watch, self.ledger.lost_before(pts));
+        }
         let time = match self.tap.time.place(sample) {
             Some(Wanted::Within(time)) => time,
             Some(Wanted::Before) => return Ok(gst::FlowSuccess::Ok),

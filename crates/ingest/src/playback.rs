@@ -12,7 +12,7 @@ use sightglass_protocol::{CameraId, Frame, UtcNanos};
 
 use crate::{
     IngestError,
-    elements::{app_sink, init, make_deterministic},
+    elements::{app_sink, branch, init},
     picture::RgbView,
 };
 
@@ -63,7 +63,8 @@ pub fn pictures(path: &Path) -> Result<Pictures, IngestError> {
     Pictures::decode(path, &source, DECODE)
 }
 
-const DECODE: &str = "decodebin ! videoconvert n-threads=1 ! video/x-raw,format=RGB";
+const DECODE: &str =
+    "decodebin name=head ! videoconvert n-threads=1 ! capsfilter name=tail caps=video/x-raw,format=RGB";
 
 /// See [`pictures`]. Ends at the end of what can be read; [`Pictures::error`] then says whether that was the file's end.
 pub struct Pictures {
@@ -82,8 +83,7 @@ impl Pictures {
     fn decode(path: &Path, source: &gst::Element, line: &str) -> Result<Self, IngestError> {
         init()?;
         let error = |reason: &dyn std::fmt::Display| IngestError::video(path, reason);
-        let branch = gst::parse::bin_from_description(line, true).map_err(|e| error(&e))?;
-        branch.connect_deep_element_added(|_, _, element| make_deterministic(element));
+        let branch = branch(line).map_err(|e| error(&e))?;
         let sink = app_sink("pictures");
         let pipeline = gst::Pipeline::new();
         pipeline.add_many([source, branch.upcast_ref(), sink.upcast_ref()]).map_err(|e| error(&e))?;
@@ -142,7 +142,7 @@ fn file_source(path: &Path) -> Result<gst::Element, IngestError> {
 /// The encoded pictures from the last key picture at or before `offset_ns` up to that time, in the order of the file.
 fn group_around(path: &Path, offset_ns: i64) -> Result<Option<(gst::Caps, Vec<gst::Buffer>)>, IngestError> {
     let source = file_source(path)?;
-    let encoded = Pictures::decode(path, &source, "parsebin")?;
+    let encoded = Pictures::decode(path, &source, "parsebin name=head ! identity name=tail")?;
     let mut caps = None;
     let mut group = Vec::new();
     let mut later = 0;

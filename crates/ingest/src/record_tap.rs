@@ -22,7 +22,7 @@ impl RecordTap {
         let Self { recorder, time, on_attach } = self;
         on_attach(Arc::clone(&recorder));
         // Pictures before the presentation begins are needed to decode the others.
-        sink.set_property("drop-out-of-segment", false);
+        sink.set_drop_out_of_segment(false);
         if let Some(pad) = sink.static_pad("sink") {
             // The sink would wait for its first buffer over a gap.
             pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {

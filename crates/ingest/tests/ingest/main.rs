@@ -1,0 +1,9 @@
+//! The pipeline through its public door.
+
+mod aligning;
+mod cameras;
+mod feeds;
+mod plants;
+mod real_recordings;
+mod recording;
+mod sample_files;

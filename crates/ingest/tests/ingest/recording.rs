@@ -1,0 +1,163 @@
+//! Video is kept as it was sent, and read back.
+
+use std::{fs, path::Path};
+
+use sightglass_ingest::{FeedItem, PipelineOptions, RecordOptions, playback};
+use sightglass_plant::{CameraFeed, Plant};
+use sightglass_protocol::{UtcNanos, time::SECOND};
+
+use crate::plants::{Outcome, Script, at, grey, plant, run, with_camera};
+
+/// Files keep times to a tenth of a millisecond.
+const TIME_ERROR_NS: i64 = 100_000;
+
+fn record(plant: &Plant, dir: &Path, feed: Vec<FeedItem>) -> Outcome {
+    let record = Some(RecordOptions { dir: dir.to_owned(), segment_ns: 2 * SECOND });
+    run(plant, PipelineOptions { record, ..Default::default() }, Script::boxed(feed))
+}
+
+fn pictures(seconds: i64) -> Vec<FeedItem> {
+    (0..seconds * 15)
+        .map(|step| FeedItem::Frame(grey(0, 1000.5 + step as f64 / 15.0, (step * 3 % 250) as u8)))
+        .collect()
+}
+
+fn simulated() -> Plant {
+    with_camera(plant(), "capper/1", CameraFeed::Simulator, None)
+}
+
+#[test]
+fn segments_are_named_by_their_start_and_read_back_with_their_times() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let outcome = record(&simulated(), dir.path(), pictures(5));
+    let starts: Vec<_> = outcome.closed.iter().map(|segment| segment.start).collect();
+    assert_eq!(starts, [at(1000.5), at(1002.5), at(1004.5)]);
+    assert_eq!(outcome.closed.iter().map(|segment| segment.frames).collect::<Vec<_>>(), [30, 30, 15]);
+    assert_eq!(
+        outcome.opened.iter().map(|segment| &segment.path).collect::<Vec<_>>(),
+        outcome.closed.iter().map(|segment| &segment.path).collect::<Vec<_>>()
+    );
+    assert_eq!(outcome.closed[0].path, "video/capper%2F1/1970-01-01T00-16-40.5Z.mkv");
+    assert_eq!(outcome.closed[0].end, Some(at(1000.5 + 29.0 / 15.0)));
+    let mut step = 0_u32;
+    for segment in &outcome.closed {
+        let path = dir.path().join(&segment.path);
+        assert_eq!(fs::metadata(&path).expect("the file").len(), segment.bytes);
+        for (offset, frame) in playback::pictures(&path).expect("a video") {
+            let wanted = at(1000.5 + f64::from(step) / 15.0);
+            assert!((segment.start + offset).since(wanted).abs() <= TIME_ERROR_NS, "{offset} of picture {step}");
+            assert!(frame.pixels[0].abs_diff((step * 3 % 250) as u8) <= 3);
+            step += 1;
+        }
+    }
+    assert_eq!(step, 75);
+}
+
+#[test]
+fn the_picture_at_a_time_is_the_newest_one_before_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let outcome = record(&simulated(), dir.path(), pictures(2));
+    let path = dir.path().join(&outcome.closed[0].path);
+    for (offset_ns, wanted) in [(0, 0), (50_000_000, 0), (70_000_000, 1), (SECOND + 10_000_000, 15), (60 * SECOND, 29)]
+    {
+        let (frame, offset) = playback::picture_at(&path, offset_ns).expect("a video").expect("a picture");
+        assert!((offset - wanted * SECOND / 15).abs() <= TIME_ERROR_NS, "{offset_ns}: {offset}");
+        assert!(frame.pixels[0].abs_diff((wanted * 3) as u8) <= 3);
+    }
+    assert!(playback::picture_at(&path, -1).expect("a video").is_none());
+    assert!(playback::picture_at(&dir.path().join("nothing.mkv"), 0).is_err());
+}
+
+#[test]
+fn a_segment_whose_writer_was_killed_reads_up_to_the_break() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let outcome = record(&simulated(), dir.path(), pictures(2));
+    let path = dir.path().join(&outcome.closed[0].path);
+    let whole = fs::read(&path).expect("the file");
+    let all = playback::pictures(&path).expect("a video").count();
+    for tenths in 2..10 {
+        let cut = whole.len() * tenths / 10;
+        fs::write(&path, &whole[..cut]).expect("the file");
+        let read = playback::pictures(&path).expect("a video").count();
+        assert!(read + 3 >= all * tenths / 10 && read <= all, "{read} of {all} pictures at {tenths} tenths");
+        assert!(playback::picture_at(&path, 100_000_000).expect("a video").is_some(), "at {tenths} tenths");
+    }
+}
+
+fn key_frames_every_second(encoder: &str) -> Plant {
+    let line = format!(
+        "videotestsrc num-buffers=75 pattern=ball ! video/x-raw,framerate=15/1,width=320,height=240 ! {encoder}"
+    );
+    with_camera(plant(), "eye", CameraFeed::Launch(line), Some(at(10.0)))
+}
+
+#[test]
+fn an_encoded_stream_is_cut_at_key_pictures_and_read_back_whole() {
+    for encoder in ["vp8enc deadline=1 keyframe-max-dist=15", "openh264enc gop-size=15", "jpegenc"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let outcome = record(&key_frames_every_second(encoder), dir.path(), Vec::new());
+        assert!(outcome.closed.len() >= 2, "{encoder}: {:?} {}", outcome.closed, outcome.reasons());
+        assert_eq!(outcome.closed.iter().map(|segment| segment.frames).sum::<u32>(), 75, "{encoder}");
+        let mut times = Vec::new();
+        for segment in &outcome.closed {
+            let path = dir.path().join(&segment.path);
+            let read = playback::pictures(&path).expect("a video");
+            times.extend(read.map(|(offset, _)| segment.start + offset));
+            let (_, offset) = playback::picture_at(&path, 700_000_000).expect("a video").expect("a picture");
+            assert!((offset - 666_666_667).abs() <= TIME_ERROR_NS, "{encoder}: {offset}");
+        }
+        assert_eq!(times.len(), 75, "{encoder}");
+        let is_right =
+            |(step, time): (i64, &UtcNanos)| time.since(at(10.0 + step as f64 / 15.0)).abs() <= TIME_ERROR_NS;
+        assert!((0..).zip(&times).all(is_right), "{encoder}: {times:?}");
+    }
+}
+
+#[test]
+fn what_the_camera_sent_is_in_the_file_byte_for_byte() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let sent = dir.path().join("sent");
+    let line = format!(
+        "videotestsrc num-buffers=3 ! video/x-raw,framerate=15/1,width=320,height=240 ! jpegenc ! \
+         tee name=t ! queue ! filesink async=false location={} t. ! queue",
+        sent.display()
+    );
+    let plant = with_camera(plant(), "eye", CameraFeed::Launch(line), Some(at(10.0)));
+    let outcome = record(&plant, dir.path(), Vec::new());
+    let kept = fs::read(dir.path().join(&outcome.closed[0].path)).expect("the file");
+    let sent: Segmented = fs::read(sent).expect("what was sent").into();
+    assert_eq!(sent.0.len(), 3);
+    for picture in sent.0 {
+        assert!(kept.windows(picture.len()).any(|window| window == picture));
+    }
+}
+
+/// JPEG pictures one after the other, taken apart.
+struct Segmented(Vec<Vec<u8>>);
+
+impl From<Vec<u8>> for Segmented {
+    fn from(bytes: Vec<u8>) -> Self {
+        let starts: Vec<_> =
+            bytes.windows(4).enumerate().filter(|(_, w)| *w == [0xff, 0xd8, 0xff, 0xe0]).map(|(at, _)| at).collect();
+        let ends = starts.iter().copied().skip(1).chain([bytes.len()]);
+        Self(starts.iter().zip(ends).map(|(start, end)| bytes[*start..end].to_vec()).collect())
+    }
+}
+
+#[test]
+fn a_recording_is_never_overwritten() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let first = record(&simulated(), dir.path(), pictures(1));
+    let again = record(&simulated(), dir.path(), pictures(1));
+    assert_ne!(first.closed[0].path, again.closed[0].path);
+    assert!(again.closed[0].path.ends_with("-2.mkv"));
+}
+
+#[test]
+fn a_folder_that_takes_no_video_is_told_and_the_line_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("video"), "in the way").expect("a file");
+    let outcome = record(&simulated(), dir.path(), pictures(3));
+    assert_eq!((outcome.ticks.len(), outcome.closed.len()), (3, 0));
+    assert!(outcome.reasons().contains("video is not recorded"), "{}", outcome.reasons());
+}
