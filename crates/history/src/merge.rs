@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use sightglass_protocol::UtcNanos;
-use sqlx::{QueryBuilder, Sqlite, Transaction};
+use sqlx::{QueryBuilder, Row as _, Sqlite, Transaction};
 
 use crate::{
     chunk::{self, CHUNK_NS_FULL, CHUNK_SAMPLES_FULL, Row, median_interval, sort_and_join},
@@ -34,7 +34,7 @@ const INSERT_ROWS_MAX: usize = 64;
 pub struct MergeStats {
     /// Batches that became chunks.
     pub batches: u64,
-    /// Samples in them, repetitions included.
+    /// Samples in them, repetitions within one step left out.
     pub samples: u64,
     /// Chunks written.
     pub chunks: u64,
@@ -86,12 +86,13 @@ impl History {
     /// to repeat and to be cut off.
     ///
     /// # Errors
-    /// [`HistoryError::Damaged`] where a batch or a chunk does not pass its checksum (both stay as they are), or
-    /// SQLite's own.
+    /// [`HistoryError::DiskFull`], [`HistoryError::NotWritable`], or SQLite's own. A batch or chunk that does not pass
+    /// its checksum is reported in the log and stays as it is, for `verify` to list; the others are merged.
     pub async fn merge(&self, up_to: UtcNanos) -> Result<MergeStats, HistoryError> {
         let _rewriting = self.inner.rewriting.lock().await;
         let mut stats = MergeStats::default();
-        while self.merge_batches(up_to.0, &mut stats).await? {}
+        let mut damaged = BTreeSet::new();
+        while self.merge_batches(up_to.0, &mut stats, &mut damaged).await? {}
         self.advance(up_to.0).await?;
         while self.build_blocks(&mut stats).await? {}
         stats.outputs = self.merge_outputs(up_to.0, OUTPUT_TICKS_FULL).await?;
@@ -99,7 +100,12 @@ impl History {
     }
 
     /// One step from batches to chunks; `false` when there is nothing left to do.
-    async fn merge_batches(&self, up_to: i64, stats: &mut MergeStats) -> Result<bool, HistoryError> {
+    async fn merge_batches(
+        &self,
+        up_to: i64,
+        stats: &mut MergeStats,
+        damaged: &mut BTreeSet<i64>,
+    ) -> Result<bool, HistoryError> {
         let mut snapshot = self.snapshot().await?;
         let sizes: Vec<(i64, i64)> =
             sqlx::query_as("SELECT seq, samples FROM sample_batch WHERE last_time < ?1 ORDER BY seq")
@@ -110,6 +116,9 @@ impl History {
         let mut seqs = Vec::new();
         let mut samples = 0;
         for (seq, count) in sizes {
+            if damaged.contains(&seq) {
+                continue;
+            }
             if !seqs.is_empty() && samples + count > STEP_SAMPLES_MAX {
                 break;
             }
@@ -127,26 +136,38 @@ impl History {
         .fetch_all(&mut *snapshot)
         .await
         .map_err(self.wrap())?;
-        let by_tag = blocking(move || {
+        let (by_tag, unreadable) = blocking(move || {
             let mut by_tag: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
+            let mut unreadable = Vec::new();
             for row in &rows {
-                for (tag, rows) in decode_batch(row)?.1.groups() {
-                    by_tag.entry(tag).or_default().extend_from_slice(rows);
+                match decode_batch(row) {
+                    Ok((_, batch)) => {
+                        for (tag, rows) in batch.groups() {
+                            by_tag.entry(tag).or_default().extend_from_slice(rows);
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "a batch cannot be merged and stays as it is");
+                        unreadable.push(row.get::<i64, _>(0));
+                    }
                 }
             }
             by_tag.values_mut().for_each(sort_and_join);
-            Ok(by_tag)
+            Ok((by_tag, unreadable))
         })
         .await?;
+        seqs.retain(|seq| !unreadable.contains(seq));
+        damaged.extend(unreadable);
+        let rows_taken: u64 = by_tag.values().map(|rows| rows.len() as u64).sum();
         let mut parts = Vec::with_capacity(by_tag.len());
         for (tag, rows) in by_tag {
             place(&mut snapshot, tag, rows, &mut parts).await.map_err(self.wrap())?;
         }
         drop(snapshot);
-        let plan = blocking(move || plan(parts)).await?;
+        let plan = blocking(move || Ok(plan(parts))).await?;
         self.store(&seqs, plan, stats).await?;
         stats.batches += seqs.len() as u64;
-        stats.samples += samples as u64;
+        stats.samples += rows_taken;
         Ok(true)
     }
 
@@ -270,16 +291,23 @@ async fn place(
     Ok(())
 }
 
-fn plan(parts: Vec<Part>) -> Result<Plan, HistoryError> {
+fn plan(parts: Vec<Part>) -> Plan {
     let mut plan = Plan::default();
     for part in parts {
         for row in &part.rows {
             plan.slots.insert((part.tag, row.time.div_euclid(slot_ns(0))));
         }
-        let rows = match &part.into {
+        let into = part.into.and_then(|into| match into.decode() {
+            Ok(rows) => Some((into.id, rows)),
+            Err(error) => {
+                // It can be read no more, so that a chunk beside it hides nothing.
+                tracing::error!(%error, "a chunk cannot be continued and stays as it is");
+                None
+            }
+        });
+        let rows = match into {
             None => part.rows,
-            Some(into) => {
-                let mut rows = into.decode()?;
+            Some((id, mut rows)) => {
                 let before = rows.len();
                 rows.extend(part.rows);
                 sort_and_join(&mut rows);
@@ -287,13 +315,13 @@ fn plan(parts: Vec<Part>) -> Result<Plan, HistoryError> {
                     // Only repetitions of what is there.
                     continue;
                 }
-                plan.replaced.push(into.id);
+                plan.replaced.push(id);
                 rows
             }
         };
         plan.chunks.extend(chunk::split(rows).iter().map(|rows| NewChunk::new(part.tag, rows)));
     }
-    Ok(plan)
+    plan
 }
 
 async fn store_plan(transaction: &mut Transaction<'_, Sqlite>, seqs: &[i64], plan: Plan) -> Result<(), sqlx::Error> {

@@ -118,13 +118,13 @@ pub(crate) async fn chunks(
 }
 
 impl History {
-    /// Batches with samples within the range, in the order of their commits.
+    /// Batches with samples within the range, in the order of their commits; a damaged one is handed on as the error.
     pub(crate) async fn unmerged(
         &self,
         snapshot: &mut Transaction<'_, Sqlite>,
         from: i64,
         to: i64,
-    ) -> Result<Vec<Arc<Batch>>, HistoryError> {
+    ) -> Result<Vec<Result<Arc<Batch>, HistoryError>>, HistoryError> {
         let seqs: Vec<i64> =
             sqlx::query_scalar("SELECT seq FROM sample_batch WHERE last_time >= ?1 AND first_time <= ?2 ORDER BY seq")
                 .bind(from)
@@ -136,7 +136,7 @@ impl History {
         for seq in seqs {
             let known = self.tail().get(seq);
             if let Some(batch) = known {
-                batches.push(batch);
+                batches.push(Ok(batch));
                 continue;
             }
             let row =
@@ -145,8 +145,10 @@ impl History {
                     .fetch_one(&mut **snapshot)
                     .await
                     .map_err(self.wrap())?;
-            let batch = Arc::new(decode_batch(&row)?.1);
-            self.tail().put(seq, Arc::clone(&batch));
+            let batch = decode_batch(&row).map(|(_, batch)| Arc::new(batch));
+            if let Ok(batch) = &batch {
+                self.tail().put(seq, Arc::clone(batch));
+            }
             batches.push(batch);
         }
         Ok(batches)
@@ -173,6 +175,7 @@ impl History {
         let mut snapshot = self.snapshot().await?;
         let stored = chunks(&mut snapshot, tags, from, to).await.map_err(self.wrap())?;
         let batches = self.unmerged(&mut snapshot, from, to).await?;
+        let batches = batches.into_iter().collect::<Result<Vec<_>, _>>()?;
         drop(snapshot);
         let tags = tags.to_vec();
         blocking(move || {

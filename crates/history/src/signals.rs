@@ -224,6 +224,7 @@ impl History {
         let any_holds = tags.iter().any(|&tag| self.holds(tag));
         let since = if any_holds { i64::MIN } else { whole_from };
         let batches = self.unmerged(&mut snapshot, since, whole_to).await?;
+        let batches: Vec<_> = batches.into_iter().filter_map(or_gap).collect();
         let mut asked = Vec::with_capacity(tags.len());
         for (&tag, file_tag) in tags.iter().zip(file_tags) {
             let holds = self.holds(tag);
@@ -282,7 +283,7 @@ impl Asked {
         let (whole_from, whole_to) = whole(from, to, step);
         let Decoded { cells, mut rows, damaged } = self.stored.decode(whole_from, whole_to);
         for error in damaged {
-            tracing::error!(%error, "what is damaged is shown as a gap");
+            or_gap::<()>(Err(error));
         }
         let mut held: Option<Row> = None;
         let mut hold = |row: &Row| {
@@ -291,10 +292,7 @@ impl Asked {
             }
         };
         if let Some(before) = &self.before {
-            match before.decode() {
-                Ok(rows) => rows.iter().for_each(&mut hold),
-                Err(error) => tracing::error!(%error, "what is damaged is shown as a gap"),
-            }
+            or_gap(before.decode()).iter().flatten().for_each(&mut hold);
         }
         for batch in batches {
             for row in batch.rows(self.file_tag) {
@@ -332,6 +330,11 @@ impl Asked {
         }
         Signal { tag: self.tag, points, gap_ns, band: Vec::new() }
     }
+}
+
+/// What can be read; what is damaged is reported and left out.
+pub(crate) fn or_gap<T>(read: Result<T, HistoryError>) -> Option<T> {
+    read.inspect_err(|error| tracing::error!(%error, "what is damaged is shown as a gap")).ok()
 }
 
 fn point(cell: &Cell) -> Point {

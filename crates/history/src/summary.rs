@@ -7,6 +7,7 @@ use crate::{
     error::HistoryError,
     open::{FILE_NAME, History},
     raw::json_list,
+    signals::or_gap,
 };
 
 /// What a history holds.
@@ -124,7 +125,7 @@ impl History {
         if let Some(last) = last {
             batches.extend(self.unmerged(&mut snapshot, last.saturating_add(1), i64::MAX).await?);
         }
-        for batch in batches {
+        for batch in batches.into_iter().filter_map(or_gap) {
             for row in tags.iter().flat_map(|&tag| batch.rows(tag)) {
                 first = Some(first.map_or(row.time, |first| first.min(row.time)));
                 last = Some(last.map_or(row.time, |last| last.max(row.time)));

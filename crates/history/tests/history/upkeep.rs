@@ -133,6 +133,30 @@ fn a_damaged_chunk_is_a_gap_in_a_trend_and_an_error_in_the_record() {
 }
 
 #[test]
+fn damage_does_not_keep_the_rest_from_being_merged() {
+    run(async {
+        let dir = folder();
+        let history = open(&dir).await;
+        for second in 0..10 {
+            history.append(&[sample(0, at(second).0, 1.0), sample(1, at(second).0, 2.0)]).await.unwrap();
+        }
+        history.merge(at(5)).await.unwrap();
+        history.close().await.unwrap();
+        tamper(&dir, "UPDATE sample_batch SET crc = crc + 1 WHERE seq = 8").await;
+        tamper(&dir, "UPDATE chunk SET crc = crc + 1 WHERE tag = 2").await;
+        let history = open(&dir).await;
+        history.append(&[sample(0, at(20).0, 3.0)]).await.unwrap();
+        let merged = history.merge(at(100)).await.unwrap();
+        assert_eq!(merged.batches, 5, "{merged:?}");
+        let signals = history.signals(&[TagId(0), TagId(1)], at(0), at(30), 1000).await.unwrap();
+        let counts: Vec<_> = signals.iter().map(|signal| signal.points.len()).collect();
+        assert_eq!(counts, [10, 4], "without the damaged batch, and without the first five of the damaged chunk");
+        let problems = history.verify().await.unwrap();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+    });
+}
+
+#[test]
 fn what_is_older_than_wanted_goes_and_the_rest_stays() {
     run(async {
         let dir = folder();
