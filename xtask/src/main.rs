@@ -4,6 +4,7 @@
 //! what is done already. This crate therefore builds with nothing but Rust: no crate that needs a system library may
 //! come in here. One file a job; [`outcome`] is how steps are told and how they fail.
 
+mod bench_faults;
 mod demo;
 mod display;
 mod outcome;
@@ -38,8 +39,17 @@ enum Command {
     Demo(demo::Arguments),
     /// Run every test
     Test(test::Arguments),
+    /// Measure: prints a table, and as its last line the figures as `NAME key=value …`
+    #[command(subcommand)]
+    Bench(Bench),
     /// Make models/demo-line.safetensors anew
     TrainDemo(train::Arguments),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Which faults of the simulated line are found, after how long, and what is flagged that is none
+    Faults(bench_faults::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +59,7 @@ fn main() -> ExitCode {
         Command::Ui => setup::for_building(&workspace).and_then(|()| ui_bundle::build(&workspace)),
         Command::Demo(arguments) => demo::run(&workspace, arguments),
         Command::Test(arguments) => test::run_tests(&workspace, &arguments),
+        Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
         Command::TrainDemo(arguments) => train::train(&workspace, &arguments),
     });
     match done {

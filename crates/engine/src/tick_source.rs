@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sightglass_history::{History, SamplePages};
 use sightglass_ingest::{Feed, FeedItem, IngestEvent, LinePipeline, Pace, PipelineOptions, playback};
 use sightglass_plant::{CameraFeed, Plant, SourceKind};
-use sightglass_protocol::{CameraId, Frame, LineId, Sample, Segment, Tick, UtcNanos};
+use sightglass_protocol::{CameraId, Frame, HealthState, LineId, Sample, Segment, Tick, UtcNanos};
 use tokio::runtime::Handle;
 
 use crate::EngineError;
@@ -33,7 +33,9 @@ pub(crate) fn collect(
                 progress(&tick);
                 ticks.push(tick);
             }
-            IngestEvent::Health(health) => tracing::warn!("{}: {}", health.source, health.reason),
+            IngestEvent::Health(health) if health.state != HealthState::Good => {
+                tracing::warn!("{}: {}", health.source, health.reason);
+            }
             IngestEvent::EndOfStream => break,
             _ => {}
         }

@@ -21,33 +21,36 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many runs to learn from; each starts anew with a seed of its own.
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 8)]
     runs: u64,
     /// The length of each run.
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = 30.0)]
     minutes: f64,
     /// The most epochs.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 8)]
     epochs: usize,
     /// Stop training after this many minutes, with the best model so far.
     #[arg(long)]
     minutes_max: Option<f64>,
 }
 
+/// 2026-01-01.
+const FIRST_DAY_S: i64 = 1_767_225_600;
+
 pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
     let plant = demo_plant::plant(&arguments.out)?;
     let line = LineId(0);
     let seconds = arguments.minutes * 60.0;
     let bar = card::bar((arguments.runs as f64 * seconds) as u64, "simulating");
-    let mut runs: Vec<Vec<Tick>> = Vec::new();
-    for index in 0..arguments.runs {
+    let simulate = |index: u64| {
         let scenario = Scenario { operator: true, duration_s: Some(seconds), ..Scenario::default() };
         let seed = SEED_BASE + arguments.seed * 1_000 + index;
         // Each run lies in a day of its own, so that no two overlap.
-        let start = UtcNanos(1_767_225_600 * SECOND) + index as i64 * 86_400 * SECOND;
+        let start = UtcNanos(FIRST_DAY_S * SECOND) + index as i64 * 86_400 * SECOND;
         let feed = SimFeed::new(SimOptions { seed, start, scenario });
-        runs.push(tick_source::collect(&plant, line, None, None, Some(Box::new(feed)), |_| bar.inc(1))?);
-    }
+        tick_source::collect(&plant, line, None, None, Some(Box::new(feed)), |_| bar.inc(1))
+    };
+    let runs = in_parallel(arguments.runs, &simulate)?;
     bar.finish_and_clear();
     let options = TrainOptions {
         seed: arguments.seed,
@@ -60,4 +63,30 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
     card::train_and_write(&model_files::spec(&plant, line), &runs, &options, &arguments.out)?;
     println!("written to {}", arguments.out.display());
     Ok(())
+}
+
+/// The runs in their order, however many are made at a time.
+fn in_parallel(
+    count: u64,
+    simulate: &(dyn Fn(u64) -> Result<Vec<Tick>, EngineError> + Sync),
+) -> Result<Vec<Vec<Tick>>, EngineError> {
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let done = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers)
+            .map(|worker| {
+                let mine = (worker..count).step_by(workers as usize);
+                scope.spawn(move || mine.map(|index| (index, simulate(index))).collect::<Vec<_>>())
+            })
+            .collect();
+        workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+    });
+    let mut runs = Vec::new();
+    for worker in done {
+        let made = worker.map_err(|_| EngineError::FoundWrong("a simulated run ended unexpectedly".to_owned()))?;
+        for (index, ticks) in made {
+            runs.push((index, ticks?));
+        }
+    }
+    runs.sort_by_key(|(index, _)| *index);
+    Ok(runs.into_iter().map(|(_, ticks)| ticks).collect())
 }
