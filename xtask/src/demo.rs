@@ -215,8 +215,11 @@ impl Events {
     fn of(out: impl std::io::Read + Send + 'static) -> Self {
         let (sender, lines) = mpsc::sync_channel(Self::WAITING_MAX);
         std::thread::spawn(move || {
+            // To the end, also when nobody listens any more: the engine must not break on its last words.
             for line in BufReader::new(out).lines() {
-                if sender.send(line).is_err() {
+                let broken = line.is_err();
+                let _ = sender.send(line);
+                if broken {
                     break;
                 }
             }

@@ -36,8 +36,7 @@ pub(crate) fn everything(workspace: &Workspace) -> Outcome {
     let packages: Vec<&str> = PACKAGES_TO_BUILD.iter().chain(PACKAGES_TO_TEST).copied().collect();
     system_packages(&packages)?;
     wasm_target()?;
-    nextest(workspace)?;
-    tauri_driver(workspace).map(|_path| ())
+    nextest(workspace).map(|_runner| ())
 }
 
 /// What building and running the engine and the window need.
@@ -131,18 +130,6 @@ pub(crate) enum Nextest {
     Own(PathBuf),
     /// It cannot be installed; `cargo test` has to do.
     Absent,
-}
-
-/// The bridge from a WebDriver client to the window's webview, for the test of the real window.
-pub(crate) fn tauri_driver(workspace: &Workspace) -> Outcome<PathBuf> {
-    let own = workspace.tools().join("bin/tauri-driver");
-    if own.is_file() {
-        step("tauri-driver: installed");
-    } else {
-        step("tauri-driver: install");
-        install_tool(workspace, "tauri-driver")?;
-    }
-    Ok(own)
 }
 
 fn install_tool(workspace: &Workspace, name: &str) -> Outcome {
