@@ -280,14 +280,12 @@ impl<'a> Start<'a> {
         let Some(running) = &mut started.running else { return Ok(started) };
         for (at, bin) in bins.into_iter().enumerate() {
             running.pipeline.add(&bin).map_err(|e| error(&e))?;
-            match bin.set_state(gst::State::Paused) {
-                Ok(gst::StateChangeSuccess::NoPreroll) => inlets.limit_wait(at),
-                Ok(_) => {}
-                Err(_) => watches[at].fail("it does not start".to_owned()),
+            let paused = bin.set_state(gst::State::Paused);
+            if paused == Ok(gst::StateChangeSuccess::NoPreroll) {
+                inlets.limit_wait(at);
             }
-            if bin.sync_state_with_parent().is_err() {
-                watches[at].fail("it does not start".to_owned());
-                watches[at].finish();
+            if paused.is_err() || bin.sync_state_with_parent().is_err() {
+                give_up(&running.pipeline, &bin, &watches[at]);
             }
         }
         if let Some(feed) = self.feed.take() {
@@ -406,6 +404,17 @@ fn take_samples(sample: &gst::Sample, watch: &Watch) -> Result<gst::FlowSuccess,
         Err(error) => watch.trouble(format!("a batch of samples is left out: {error}")),
     }
     Ok(gst::FlowSuccess::Ok)
+}
+
+/// Takes a part that does not start out of the pipeline; the others go on.
+fn give_up(pipeline: &gst::Pipeline, bin: &gst::Bin, watch: &Watch) {
+    // What it said itself says more, where it said something.
+    watch.fail("it does not start".to_owned());
+    watch.finish();
+    // The pipeline would leave those of its elements running that did start.
+    if bin.set_state(gst::State::Null).is_err() || pipeline.remove(bin).is_err() {
+        tracing::error!(part = %bin.name(), "a part that does not start cannot be taken out of the pipeline");
+    }
 }
 
 /// Follows what the elements say. The bus is read by whoever posts, so that nothing has to poll it.

@@ -117,13 +117,13 @@ pub(crate) fn follow_events(sink: &gst_app::AppSink, watch: Arc<Watch>, gaps_fro
                     let (timestamp, _) = gap.get();
                     watch.advance(start + i64::try_from(timestamp.nseconds()).unwrap_or(i64::MAX));
                 }
-                gst::PadProbeReturn::Drop
+                gst::PadProbeReturn::Handled
             }
             gst::EventView::CustomDownstream(_) => match health_event::read(event) {
                 Some(health) => {
                     // An error says that the line is being stopped; the next buffer's flow return tells the source so.
                     let _stopping = watch.tell(health);
-                    gst::PadProbeReturn::Drop
+                    gst::PadProbeReturn::Handled
                 }
                 None => gst::PadProbeReturn::Ok,
             },

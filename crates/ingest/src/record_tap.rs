@@ -27,7 +27,7 @@ impl RecordTap {
             // The sink would wait for its first buffer over a gap.
             pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
                 match info.event().map(|event| event.view()) {
-                    Some(gst::EventView::Gap(_)) => gst::PadProbeReturn::Drop,
+                    Some(gst::EventView::Gap(_)) => gst::PadProbeReturn::Handled,
                     _ => gst::PadProbeReturn::Ok,
                 }
             });

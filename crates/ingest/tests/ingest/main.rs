@@ -3,6 +3,7 @@
 mod aligning;
 mod cameras;
 mod feeds;
+mod lifetime;
 mod plants;
 mod real_recordings;
 mod recording;

@@ -1,0 +1,39 @@
+//! What a line leaves behind: nothing.
+
+use sightglass_ingest::{FeedItem, PipelineOptions, RecordOptions};
+use sightglass_plant::{CameraFeed, SourceKind};
+
+use crate::plants::{Script, grey, plant, run, sample, with_camera, with_tags};
+
+/// Entries of a folder of `/proc/self`.
+fn count(what: &str) -> usize {
+    std::fs::read_dir(format!("/proc/self/{what}")).map(Iterator::count).unwrap_or_default()
+}
+
+#[test]
+fn a_line_that_has_ended_leaves_no_file_and_no_thread() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: this PC does not tell what a process has open");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let plant = with_tags(plant(), SourceKind::Simulator, &["level"]);
+    let plant = with_camera(plant, "fed", CameraFeed::Simulator, None);
+    let line = "videotestsrc num-buffers=30 ! video/x-raw,framerate=15/1,width=320,height=240 ! jpegenc";
+    let plant = with_camera(plant, "eye", CameraFeed::Launch(line.to_owned()), None);
+    let run_once = || {
+        let items = (0..30).flat_map(|step| {
+            let time = f64::from(step) / 15.0;
+            [FeedItem::Samples(vec![sample(0, time, time)]), FeedItem::Frame(grey(0, time, 9))]
+        });
+        let options = PipelineOptions { record: Some(RecordOptions::new(dir.path())), ..Default::default() };
+        let outcome = run(&plant, options, Script::boxed(items.collect()));
+        assert_eq!((outcome.frames, outcome.closed.len()), (60, 2), "{}", outcome.reasons());
+    };
+    // GStreamer keeps what it needs again: loaded plugins and a few idle threads.
+    (0..3).for_each(|_| run_once());
+    let (files, threads) = (count("fd"), count("task"));
+    (0..10).for_each(|_| run_once());
+    assert!(count("fd") <= files + 2, "{files} files were open, now {}", count("fd"));
+    assert!(count("task") <= threads + 4, "{threads} threads ran, now {}", count("task"));
+}
