@@ -11,6 +11,10 @@ const WEEK_SECONDS: f64 = 7.0 * 86_400.0;
 /// A limit is at least this far above, and at most that far above, anything seen in calibration.
 const ABOVE_MIN: f64 = 1.12;
 const ABOVE_MAX: f64 = 1.8;
+/// How far one half of the data may lie above the limit that the other half gives before the statistic is unsteady.
+const UNSTEADY: f32 = 1.15;
+/// The most that an unsteady statistic's own limit is raised.
+const UNSTEADY_RAISE_MAX: f32 = 1.5;
 
 /// How ticks are cut for training and calibration.
 #[derive(Clone, Debug)]
@@ -71,12 +75,20 @@ impl Cut {
 
     /// The limit of a statistic (see [`limit`]). `highest` is raised to the statistic's score at each tick under the limit
     /// that the *other* half of the segments gives, so that what is later read from `highest` does not flatter.
+    ///
+    /// A statistic whose halves disagree has shown less than it can do: its own limit rises (by at most
+    /// [`UNSTEADY_RAISE_MAX`]), and in `highest` it counts for no more than [`UNSTEADY`], so that one restless statistic
+    /// does not blunt all others.
     pub(crate) fn limit(&self, series: &[f32], highest: &mut [f32]) -> Limit {
         let [other, this] = [0, 1].map(|half| limit(series, &self.halves[half], self.probability).value);
-        for (t, (h, v)) in highest.iter_mut().zip(series).enumerate() {
-            *h = h.max(v / if self.half(t) == 0 { this } else { other });
+        let score = |t: usize| series[t] / if self.half(t) == 0 { this } else { other };
+        let worst = (0..series.len()).map(score).filter(|s| s.is_finite()).fold(0.0, f32::max);
+        let unsteady = (worst / UNSTEADY).max(1.0);
+        for (t, h) in highest.iter_mut().enumerate() {
+            *h = h.max(score(t) / unsteady);
         }
-        limit(series, &self.blocks, self.probability)
+        let fitted = limit(series, &self.blocks, self.probability);
+        Limit { value: fitted.value * unsteady.min(UNSTEADY_RAISE_MAX), ..fitted }
     }
 
     /// What all limits are multiplied by so that together they keep the wanted rate; from `highest` as [`Self::limit`]

@@ -93,12 +93,15 @@ pub fn train_sized(
     let (history, inputs) = regress(plan, &scaling, &layout, &ticks, &cut);
 
     let mut extrapolated = false;
+    // Each kind of evidence keeps its own rate, so that restless tags do not blunt the cameras, nor the reverse.
     let mut highest = vec![0f32; ticks.len()];
-    let mut raise = |scores: &[f32]| highest.iter_mut().zip(scores).for_each(|(h, s)| *h = h.max(*s));
+    let mut factor = 1f32;
     let mut drift = None;
     if history.plan.tags > 0 {
-        let (fitted, scores, beyond) = Drift::fit(history.plan.tags, spec.tick_ns, &history.residuals, &cut);
-        raise(&scores);
+        let (mut fitted, scores, beyond) = Drift::fit(history.plan.tags, spec.tick_ns, &history.residuals, &cut);
+        fitted.factor = cut.factor(&scores);
+        factor = factor.max(fitted.factor);
+        raise(&mut highest, &scores, fitted.factor);
         extrapolated |= beyond;
         drift = Some(fitted);
     }
@@ -106,17 +109,14 @@ pub fn train_sized(
     for camera in 0..spec.cameras.len() {
         stage("appearance", camera + 1, spec.cameras.len())?;
         let fitted = Appearance::fit(camera, &ticks, &cut, spec.tick_ns, options.seed);
-        looks.push(fitted.map(|(look, scores, beyond)| {
-            raise(&scores);
+        looks.push(fitted.map(|(mut look, scores, beyond)| {
+            look.factor = cut.factor(&scores);
+            factor = factor.max(look.factor);
+            raise(&mut highest, &scores, look.factor);
             extrapolated |= beyond;
             look
         }));
     }
-    let factor = cut.factor(&highest);
-    if let Some(drift) = &mut drift {
-        drift.factor = factor;
-    }
-    looks.iter_mut().flatten().for_each(|look| look.factor = factor);
 
     let mut notes = Vec::new();
     let lessons = Lessons {
@@ -410,6 +410,11 @@ fn one_step(bands: &Bands, history: &TagHistory, cut: &Cut, read_outs: &[Option<
         error.model += model;
     }
     error
+}
+
+/// Raises `highest` to what `scores` are under their factor.
+fn raise(highest: &mut [f32], scores: &[f32], factor: f32) {
+    highest.iter_mut().zip(scores).for_each(|(h, s)| *h = h.max(s / factor));
 }
 
 /// Excursions above the limit a week: the limit is fitted on every other block and held against the rest.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sightglass_plant_sim::{Scenario, SimOptions};
+use sightglass_plant_sim::{Change, ChangeEvent, Scenario, SimOptions};
 use sightglass_protocol::{LineId, Tick, UtcNanos, time::SECOND};
 use sightglass_world_model::TrainOptions;
 
@@ -34,6 +34,8 @@ pub(super) struct Arguments {
     minutes_max: Option<f64>,
 }
 
+/// How long the line is left alone in a quiet run.
+const QUIET_S: f64 = 420.0;
 /// 2026-01-01.
 const FIRST_DAY_S: i64 = 1_767_225_600;
 
@@ -43,7 +45,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
     let seconds = arguments.minutes * 60.0;
     let bar = card::bar((arguments.runs as f64 * seconds) as u64, "simulating");
     let simulate = |index: u64| {
-        let scenario = Scenario { operator: true, duration_s: Some(seconds), ..Scenario::default() };
+        // Every other run is one of long quiet stretches with few changes: an operator who is always busy would never
+        // show what the line does when it is left alone.
+        let scenario = if index % 2 == 0 {
+            Scenario { operator: true, duration_s: Some(seconds), ..Scenario::default() }
+        } else {
+            Scenario { changes: few_changes(seconds, index), duration_s: Some(seconds), ..Scenario::default() }
+        };
         let seed = SEED_BASE + arguments.seed * 1_000 + index;
         // Each run lies in a day of its own, so that no two overlap.
         let start = UtcNanos(FIRST_DAY_S * SECOND) + index as i64 * 86_400 * SECOND;
@@ -63,6 +71,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
     card::train_and_write(&model_files::spec(&plant, line), &runs, &options, &arguments.out)?;
     println!("written to {}", arguments.out.display());
     Ok(())
+}
+
+/// One change every [`QUIET_S`], each kind in turn.
+fn few_changes(seconds: f64, first: u64) -> Vec<ChangeEvent> {
+    let kinds = Change::ALL.into_iter().cycle().skip(first as usize / 2);
+    let count = (seconds / QUIET_S) as usize;
+    kinds.take(count).enumerate().map(|(n, change)| ChangeEvent { change, at_s: QUIET_S * (n as f64 + 0.8) }).collect()
 }
 
 /// The runs in their order, however many are made at a time.
