@@ -45,7 +45,8 @@ impl Workspace {
     pub(crate) fn build_programs(&self) -> Outcome {
         crate::outcome::step("build the engine and the window");
         let mut cargo = self.cargo();
-        cargo.args(["build", "--package", "sightglass-engine", "--package", "sightglass-desktop", "--bins"]);
+        // Of the whole workspace, so that features are those of the tests and nothing is compiled twice.
+        cargo.args(["build", "--workspace", "--bins"]);
         crate::process::run(&mut cargo)
     }
 }
