@@ -15,6 +15,7 @@ mod page;
 mod socket;
 mod window;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("SIGHTGLASS_LOG")
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),

@@ -81,23 +81,33 @@ fn route(pipeline: LinePipeline, ticks: &SyncSender<Tick>, parts: &LineParts) {
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        match event {
-            IngestEvent::Samples(samples) => parts.record(Record::Samples(samples)),
-            IngestEvent::Tick(tick) => pass_on(tick, ticks, parts),
-            IngestEvent::Picture { frame, .. } => parts.live.set_picture(frame),
-            IngestEvent::Frames { count, .. } => LiveCounters::add(&parts.live.counters.frames, u64::from(count)),
-            IngestEvent::SegmentOpened(segment) | IngestEvent::SegmentClosed(segment) => {
-                parts.record(Record::Segment(segment));
-            }
-            IngestEvent::Health(health) => {
-                parts.live.set_health(&health);
-                parts.record(Record::Health(health.clone()));
-                parts.tell(Notice::Health(health));
-            }
-            IngestEvent::EndOfStream => break,
+        if event == IngestEvent::EndOfStream {
+            break;
         }
+        take(event, ticks, parts);
     }
-    pipeline.stop();
+    // What was under way is recorded too, and the last segments are closed.
+    for event in pipeline.stop() {
+        take(event, ticks, parts);
+    }
+}
+
+fn take(event: IngestEvent, ticks: &SyncSender<Tick>, parts: &LineParts) {
+    match event {
+        IngestEvent::Samples(samples) => parts.record(Record::Samples(samples)),
+        IngestEvent::Tick(tick) => pass_on(tick, ticks, parts),
+        IngestEvent::Picture { frame, .. } => parts.live.set_picture(frame),
+        IngestEvent::Frames { count, .. } => LiveCounters::add(&parts.live.counters.frames, u64::from(count)),
+        IngestEvent::SegmentOpened(segment) | IngestEvent::SegmentClosed(segment) => {
+            parts.record(Record::Segment(segment));
+        }
+        IngestEvent::Health(health) => {
+            parts.live.set_health(&health);
+            parts.record(Record::Health(health.clone()));
+            parts.tell(Notice::Health(health));
+        }
+        IngestEvent::EndOfStream => {}
+    }
 }
 
 fn pass_on(tick: Tick, ticks: &SyncSender<Tick>, parts: &LineParts) {

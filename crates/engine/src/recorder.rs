@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::card;
 use crate::live::{Live, LiveCounters};
 
 /// Samples are durable at most this long after they came (the promise is one second).
@@ -200,7 +201,9 @@ impl Recorder {
         }
         if newest.since(*self.cleaned.get_or_insert(newest)) >= RETENTION_EVERY_NS {
             self.cleaned = Some(newest);
-            if let Err(error) = self.history.apply_retention(newest, self.keep).await {
+            // A source with a wrong clock must not make everything else look old.
+            let now = newest.min(card::wall_clock());
+            if let Err(error) = self.history.apply_retention(now, self.keep).await {
                 tracing::warn!("deleting what is too old is put off: {error}");
             }
         }

@@ -17,7 +17,7 @@ use crate::line::{self, LineParts};
 use crate::live::Live;
 use crate::notice::Notice;
 use crate::server::{self, Shared};
-use crate::{EngineError, model_files, recorder};
+use crate::{EngineError, card, model_files, recorder};
 
 /// Length of a video segment.
 const SEGMENT_NS: i64 = 10 * SECOND;
@@ -36,6 +36,8 @@ pub(crate) struct RunOptions {
     pub serve: bool,
     /// For [`sightglass_protocol::message::Welcome::mode`].
     pub mode: String,
+    /// Whether cameras without a time of their own show what is now.
+    pub live: bool,
     /// The earliest data.
     pub from: Option<UtcNanos>,
     /// The latest data.
@@ -175,6 +177,7 @@ fn pipeline_options(options: &RunOptions) -> PipelineOptions {
     PipelineOptions {
         pace: options.pace,
         record: options.data.as_ref().map(|dir| RecordOptions { dir: dir.clone(), segment_ns: SEGMENT_NS }),
+        now: options.live.then(card::wall_clock),
         from: options.from,
         to: options.to,
         pictures: options.serve,

@@ -24,7 +24,7 @@ pub(crate) fn collect(
     mut progress: impl FnMut(&Tick),
 ) -> Result<Vec<Tick>, EngineError> {
     sightglass_ingest::init()?;
-    let options = PipelineOptions { pace: Pace::Max, record: None, from, to, pictures: false };
+    let options = PipelineOptions { pace: Pace::Max, record: None, now: None, from, to, pictures: false };
     let pipeline = LinePipeline::start(plant, line, options, feed)?;
     let mut ticks = Vec::new();
     while let Ok(event) = pipeline.events().recv() {

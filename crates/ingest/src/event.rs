@@ -38,6 +38,9 @@ pub struct PipelineOptions {
     pub pace: Pace,
     /// Where to keep the video, if anywhere.
     pub record: Option<RecordOptions>,
+    /// The time of day at the start, from which cameras count that have no time of their own. Without it they count
+    /// from their line's first recorded or simulated sample, or where there is none from 1970.
+    pub now: Option<UtcNanos>,
     /// Nothing captured before this is delivered.
     pub from: Option<UtcNanos>,
     /// Nothing captured after this is delivered.
@@ -48,7 +51,7 @@ pub struct PipelineOptions {
 
 impl Default for PipelineOptions {
     fn default() -> Self {
-        Self { pace: Pace::Max, record: None, from: None, to: None, pictures: false }
+        Self { pace: Pace::Max, record: None, now: None, from: None, to: None, pictures: false }
     }
 }
 

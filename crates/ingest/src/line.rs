@@ -150,8 +150,8 @@ struct Start<'a> {
     origins: Vec<Origin<'a>>,
     feed: Option<Box<dyn Feed>>,
     first: Option<crate::FeedItem>,
-    /// The default start of recorded cameras.
-    first_sample: Option<UtcNanos>,
+    /// The default start of cameras.
+    default_start: UtcNanos,
     /// Capture time at the pipeline's time 0.
     base: UtcNanos,
 }
@@ -211,15 +211,16 @@ impl<'a> Start<'a> {
         let first_fed = first.as_ref().and_then(time_of);
         let first_sample = first_sample.into_iter().chain(first_fed).min();
         let starts = cameras().filter(|camera| camera.feed != CameraFeed::Simulator).filter_map(|camera| camera.start);
-        let earliest = first_sample.into_iter().chain(starts).min().unwrap_or(UtcNanos(0));
+        let default_start = first_sample.or(options.now).unwrap_or(UtcNanos(0));
+        let earliest = first_sample.into_iter().chain(starts).min().unwrap_or(default_start);
         let base = options.from.map_or(earliest, |from| from.max(earliest));
-        Ok(Self { plant, line, options, origins, feed, first, first_sample, base })
+        Ok(Self { plant, line, options, origins, feed, first, default_start, base })
     }
 
     fn camera_start(&self, camera: &Camera) -> UtcNanos {
         match camera.feed {
             CameraFeed::Simulator => self.base,
-            _ => camera.start.or(self.first_sample).unwrap_or(UtcNanos(0)),
+            _ => camera.start.unwrap_or(self.default_start),
         }
     }
 

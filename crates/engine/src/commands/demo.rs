@@ -101,6 +101,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         data: Some(folder.path().to_owned()),
         serve: !arguments.headless,
         mode: "simulated".to_owned(),
+        live: false,
         from: None,
         to: None,
         stop: stop.clone(),

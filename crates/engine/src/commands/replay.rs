@@ -39,6 +39,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         data: arguments.data,
         serve: false,
         mode: "replay".to_owned(),
+        live: false,
         from: arguments.from,
         to: arguments.to,
         stop: stop::on_signal()?,

@@ -37,6 +37,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         data: Some(data),
         serve: true,
         mode: if simulated { "simulated".to_owned() } else { "live".to_owned() },
+        live: true,
         from: None,
         to: None,
         stop,

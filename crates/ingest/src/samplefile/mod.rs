@@ -90,6 +90,7 @@ struct OpenFile {
     path: PathBuf,
     rows: Box<dyn Rows>,
     rows_used: u64,
+    rows_left_out: u64,
     troubles: usize,
 }
 
@@ -145,12 +146,14 @@ impl SampleFileReader {
             Ok(content) => content,
             Err(reason) => {
                 let text = format!("{reason}; the {} is left out", file.rows.row_word());
+                file.rows_left_out += 1;
                 self.waiting.extend(file.trouble(row.number, known_time, &text));
                 return;
             }
         };
         if let Some(last) = self.last_time.filter(|last| time < *last) {
             let text = format!("the time {time} goes back before {last}; the {} is left out", file.rows.row_word());
+            file.rows_left_out += 1;
             self.waiting.extend(file.trouble(row.number, last, &text));
             return;
         }
@@ -203,6 +206,10 @@ impl SampleFileReader {
             None if rows == 0 && self.settings.from.is_none() && self.settings.to.is_none() => {
                 (HealthState::Failure, format!("{path}: has no usable row; check the file's format and its times"))
             }
+            None if file.rows_left_out > 0 => (
+                HealthState::MaintenanceRequired,
+                format!("{path}: read to its end, {rows} rows; {} more could not be used", file.rows_left_out),
+            ),
             None => (HealthState::Good, format!("{path}: read to its end, {rows} rows")),
         };
         self.waiting.push_back(Reading::Note(Note { time, state, reason }));
@@ -230,7 +237,7 @@ impl Iterator for SampleFileReader {
             };
             self.next_path += 1;
             match open_rows(&self.settings, &path) {
-                Ok(rows) => self.file = Some(OpenFile { path, rows, rows_used: 0, troubles: 0 }),
+                Ok(rows) => self.file = Some(OpenFile { path, rows, rows_used: 0, rows_left_out: 0, troubles: 0 }),
                 // It was there when the line started.
                 Err(error) => self.waiting.push_back(Reading::Note(Note {
                     time: self.last_time.unwrap_or(UtcNanos(0)),
