@@ -5,6 +5,8 @@
 //! of them trained or calibrated the shipped model, whose runs have seeds above a million.
 
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
@@ -27,6 +29,8 @@ const FAULTS: [&str; 10] = [
 ];
 /// As `sightglass demo --change` names them.
 const CHANGES: [&str; 4] = ["setpoint-change", "planned-stop", "change-over", "daylight"];
+/// What runs without a fault and without a change are called.
+const NORMAL: &str = "normal running";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -47,81 +51,109 @@ pub(crate) struct Arguments {
 /// What became of one fault over all seeds.
 #[derive(Default)]
 struct Row {
-    flagged: u64,
-    named: u64,
-    early: u64,
+    flagged: usize,
+    named: usize,
+    early: usize,
     delays_s: Vec<f64>,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     setup::for_building(workspace)?;
     workspace.build_programs()?;
+    let seconds_each = format!("{:.0}", arguments.normal_hours * 3_600.0 / arguments.seeds as f64);
+    let labels = FAULTS.iter().chain(&CHANGES).copied().chain([NORMAL]);
     let seeds = arguments.seed..arguments.seed + arguments.seeds;
-    let mut complete = true;
-    let (mut found, mut named, mut early) = (0, 0, 0);
-    let mut all_delays = Vec::new();
+    let runs: Vec<(&str, u64)> = labels.flat_map(|label| seeds.clone().map(move |seed| (label, seed))).collect();
+    let summaries = in_parallel(&runs, |(label, seed)| match *label {
+        NORMAL => demo(workspace, *seed, &["--fault", "none", "--seconds", &seconds_each]),
+        change if CHANGES.contains(&change) => {
+            demo(workspace, *seed, &["--fault", "none", "--change", change, "--seconds", "240"])
+        }
+        fault => demo(workspace, *seed, &["--fault", fault, "--seconds", "180"]),
+    })?;
+    let of = |wanted: &str| -> Vec<&Value> {
+        runs.iter().zip(&summaries).filter(|((label, _), _)| *label == wanted).map(|(_, summary)| summary).collect()
+    };
+
+    let rows: Vec<(&str, Row)> = FAULTS.iter().map(|fault| (*fault, Row::of(&of(fault)))).collect();
     println!("| fault | found | right cause in the first three | median delay | longest delay | flagged before |");
     println!("| --- | --- | --- | --- | --- | --- |");
-    for fault in FAULTS {
-        let mut row = Row::default();
-        for seed in seeds.clone() {
-            let summary = demo(workspace, seed, &["--fault", fault, "--seconds", "180"])?;
-            row.flagged += u64::from(summary["flagged"] == true);
-            row.named += u64::from(summary["cause_named"] == true);
-            row.delays_s.extend(summary["delay_s"].as_f64());
-            let onset = summary["onset"].as_str().unwrap_or_default();
-            let advisories = summary["advisories"].as_array().map_or(&[][..], Vec::as_slice);
-            row.early += advisories.iter().filter(|a| a["opened"].as_str().unwrap_or_default() < onset).count() as u64;
-        }
-        row.delays_s.sort_by(f64::total_cmp);
+    let count = arguments.seeds;
+    for (fault, row) in &rows {
         let seconds = |delay: Option<&f64>| delay.map_or("-".to_owned(), |delay| format!("{delay:.0} s"));
-        let median = row.delays_s.get(row.delays_s.len() / 2);
         println!(
-            "| {fault} | {} of {} | {} of {} | {} | {} | {} |",
+            "| {fault} | {} of {count} | {} of {count} | {} | {} | {} |",
             row.flagged,
-            arguments.seeds,
             row.named,
-            arguments.seeds,
-            seconds(median),
+            seconds(row.delays_s.get(row.delays_s.len() / 2)),
             seconds(row.delays_s.last()),
             row.early
         );
-        complete &= row.flagged == arguments.seeds && row.named == arguments.seeds && row.early == 0;
-        found += row.flagged;
-        named += row.named;
-        early += row.early;
-        all_delays.extend(row.delays_s);
     }
     println!("\n| what is no fault | simulated | advisories |\n| --- | --- | --- |");
     let mut false_alarms = 0;
-    for change in CHANGES {
-        let mut raised = 0;
-        for seed in seeds.clone() {
-            let summary = demo(workspace, seed, &["--fault", "none", "--change", change, "--seconds", "240"])?;
-            raised += summary["advisories"].as_array().map_or(0, Vec::len);
-        }
-        println!("| {change} | {} x 240 s | {raised} |", arguments.seeds);
+    for label in CHANGES.into_iter().chain([NORMAL]) {
+        let raised: usize = of(label).iter().map(|summary| advisories(summary).len()).sum();
+        println!("| {label} | {count} x {} s | {raised} |", if label == NORMAL { &seconds_each } else { "240" });
         false_alarms += raised;
     }
-    let seconds_each = format!("{:.0}", arguments.normal_hours * 3_600.0 / arguments.seeds as f64);
-    let mut normal = 0;
-    for seed in seeds {
-        let summary = demo(workspace, seed, &["--fault", "none", "--seconds", &seconds_each])?;
-        normal += summary["advisories"].as_array().map_or(0, Vec::len);
-    }
-    println!("| normal running | {} x {seconds_each} s | {normal} |", arguments.seeds);
-    false_alarms += normal;
-    complete &= false_alarms == 0;
+    let mut all_delays: Vec<f64> = rows.iter().flat_map(|(_, row)| row.delays_s.iter().copied()).collect();
     all_delays.sort_by(f64::total_cmp);
+    let total = |pick: fn(&Row) -> usize| rows.iter().map(|(_, row)| pick(row)).sum::<usize>();
+    let (found, named, early) = (total(|row| row.flagged), total(|row| row.named), total(|row| row.early));
+    let wanted = FAULTS.len() * arguments.seeds as usize;
     println!(
-        "faults runs={} found={found} right_cause={named} before_onset={early} median_delay_s={:.0} false_advisories={false_alarms}",
-        FAULTS.len() as u64 * arguments.seeds,
+        "faults runs={wanted} found={found} right_cause={named} before_onset={early} median_delay_s={:.0} \
+         false_advisories={false_alarms}",
         all_delays.get(all_delays.len() / 2).copied().unwrap_or(f64::NAN),
     );
-    if arguments.check && !complete {
+    if arguments.check && (found, named, early, false_alarms) != (wanted, wanted, 0, 0) {
         return Err("not every fault was found with a right cause, or something else was flagged".to_owned());
     }
     Ok(())
+}
+
+impl Row {
+    fn of(summaries: &[&Value]) -> Self {
+        let mut row = Self::default();
+        for summary in summaries {
+            row.flagged += usize::from(summary["flagged"] == true);
+            row.named += usize::from(summary["cause_named"] == true);
+            row.delays_s.extend(summary["delay_s"].as_f64());
+            let onset = summary["onset"].as_str().unwrap_or_default();
+            let early = |advisory: &&Value| advisory["opened"].as_str().unwrap_or_default() < onset;
+            row.early += advisories(summary).iter().filter(early).count();
+        }
+        row.delays_s.sort_by(f64::total_cmp);
+        row
+    }
+}
+
+fn advisories(summary: &Value) -> &[Value] {
+    summary["advisories"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The results of all runs in their order, as many at a time as there are cores.
+fn in_parallel<T: Sync>(runs: &[T], work: impl Fn(&T) -> Outcome<Value> + Sync) -> Outcome<Vec<Value>> {
+    let workers = std::thread::available_parallelism().could_not("count the cores")?.get().min(runs.len());
+    let next = AtomicUsize::new(0);
+    let results: Vec<OnceLock<Outcome<Value>>> = runs.iter().map(|_| OnceLock::new()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((run, result)) = {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    runs.get(at).zip(results.get(at))
+                } {
+                    result.get_or_init(|| work(run));
+                }
+            });
+        }
+    });
+    results
+        .into_iter()
+        .map(|result| result.into_inner().unwrap_or_else(|| Err("a run was left out".to_owned())))
+        .collect()
 }
 
 /// Runs the engine's demonstration and returns its summary.

@@ -248,3 +248,62 @@ fn a_missing_recording_and_a_wrong_speed_are_bad_input() {
     assert_eq!(speed.status.code(), Some(2));
     assert!(stderr(&speed).contains("neither max nor a number"), "{}", stderr(&speed));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_live_camera_is_dated_by_the_time_of_day_and_kept_up_to_the_stop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plant = folder.path().join("plant.toml");
+    std::fs::write(
+        &plant,
+        "[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n[[camera]]\nname = \"c\"\n\
+         launch = \"videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=15/1\"\n",
+    )
+    .expect("written");
+    let data = folder.path().join("d");
+    let before = wall_clock();
+    let mut engine = Ended(
+        sightglass()
+            .arg("run")
+            .arg(&plant)
+            .arg("--data")
+            .arg(&data)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the engine starts"),
+    );
+    let video = data.join("video/c");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let segment = loop {
+        assert!(std::time::Instant::now() < deadline, "no video is recorded");
+        assert_eq!(engine.0.try_wait().expect("its state"), None, "the engine ended by itself");
+        let files = std::fs::read_dir(&video).into_iter().flatten();
+        let recorded = files
+            .map(|file| file.expect("a file").path())
+            .find(|file| file.metadata().is_ok_and(|metadata| metadata.len() > 20_000));
+        match recorded {
+            Some(file) => break file,
+            None => std::thread::park_timeout(std::time::Duration::from_millis(20)),
+        }
+    };
+    let interrupted = ran(Command::new("kill").args(["-INT", &engine.0.id().to_string()]));
+    assert!(interrupted.status.success(), "{}", stderr(&interrupted));
+    assert_eq!(engine.0.wait().expect("the engine ends").code(), Some(0));
+    // A segment is named after the time of its first picture.
+    let name = segment.file_stem().expect("a name").to_string_lossy().into_owned();
+    let (day, hour) = name.split_once('T').expect("a time");
+    let first: UtcNanos = format!("{day}T{}", hour.replace('-', ":")).parse().expect("a time");
+    assert!(first >= before && first <= wall_clock(), "{first} is not between {before} and now");
+    let output = ran(sightglass().args(["history", "info", "--json"]).arg(&data));
+    let info: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let bytes = segment.metadata().expect("the segment").len();
+    assert_eq!(info["video_bytes"].as_u64(), Some(bytes), "the last segment is closed and indexed: {info}");
+    assert!(info["frames"].as_u64().is_some_and(|frames| frames > 0), "{info}");
+}
+
+#[cfg(unix)]
+fn wall_clock() -> UtcNanos {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is right");
+    UtcNanos(i64::try_from(now.as_nanos()).expect("the clock is right"))
+}

@@ -21,13 +21,13 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many runs to learn from; each starts anew with a seed of its own.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 10)]
     runs: u64,
     /// The length of each run.
     #[arg(long, default_value_t = 30.0)]
     minutes: f64,
     /// The most epochs.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 5)]
     epochs: usize,
     /// Stop training after this many minutes, with the best model so far.
     #[arg(long)]
