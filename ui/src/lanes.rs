@@ -1,4 +1,4 @@
-//! The stacked trends: one lane a tag, those of open advisories first.
+//! The stacked trends: one lane a tag; those of open advisories first, then what the line did, then what people set.
 
 use egui::{Align2, Rect, ScrollArea, Sense, Shape, Stroke, Ui, WidgetInfo, pos2, vec2};
 use sightglass_protocol::{Advisory, AdvisoryKind, LineInfo, Role, Subject, TagId, UtcNanos, message::LineView};
@@ -31,6 +31,7 @@ fn order(
     listed: &[&Advisory],
     selected: Option<&Advisory>,
     at: UtcNanos,
+    is_set: impl Fn(TagId) -> bool,
 ) -> Vec<(TagId, Option<AdvisoryKind>)> {
     let mut order: Vec<(TagId, Option<AdvisoryKind>)> = Vec::with_capacity(line.tags.len());
     let open = listed.iter().copied().filter(|advisory| Stage::of(advisory, at) == Stage::Open);
@@ -44,11 +45,9 @@ fn order(
             }
         }
     }
-    for &tag in &line.tags {
-        if !order.iter().any(|(known, _)| *known == tag) {
-            order.push((tag, None));
-        }
-    }
+    let (set, observed): (Vec<TagId>, Vec<TagId>) =
+        line.tags.iter().filter(|tag| !order.iter().any(|(known, _)| known == *tag)).partition(|tag| is_set(**tag));
+    order.extend(observed.into_iter().chain(set).map(|tag| (tag, None)));
     order
 }
 
@@ -68,7 +67,8 @@ pub(crate) fn show(ui: &mut Ui, answers: &Answers, view: &mut ViewState, line: &
 
     let listed = answers.listed(view);
     let selected = view.selected.and_then(|id| answers.find_advisory(id, view));
-    let order = order(line, &listed, selected, shown.at);
+    let is_set = |tag| answers.tag(tag).is_some_and(|tag| matches!(tag.role, Role::Setpoint | Role::Mode));
+    let order = order(line, &listed, selected, shown.at, is_set);
     let mut scroll = ScrollArea::vertical()
         .id_salt("trends")
         .auto_shrink(false)
@@ -146,13 +146,13 @@ fn paint_lane(
     let clip = painter.with_clip_rect(
         painter.clip_rect().intersect(Rect::from_min_max(rect.min, pos2(rect.left() + LABEL_POINTS, rect.bottom()))),
     );
-    let name = clip.text(pos2(x, rect.top() + 7.0), Align2::LEFT_TOP, &tag.name, font(size::BODY), palette.text);
+    clip.text(pos2(x, rect.top() + 7.0), Align2::LEFT_TOP, &tag.name, font(size::BODY), palette.text);
+    // Beside the value, where there is room whatever the tag is called.
     let role = match tag.role {
-        Role::Setpoint => " setpoint",
-        Role::Mode => " mode",
+        Role::Setpoint => "setpoint",
+        Role::Mode => "mode",
         Role::Measurement | Role::Output => "",
     };
-    clip.text(pos2(name.right(), rect.top() + 9.0), Align2::LEFT_TOP, role, font(size::SMALL), palette.weak);
 
     // The value at the shown moment, or why there is none.
     let (low, high) = trend.axis();
@@ -174,7 +174,13 @@ fn paint_lane(
         Some(value) => {
             let number = clip.text(at_value, Align2::LEFT_TOP, &value, font(size::LARGE), palette.text);
             let unit = pos2(number.right() + 4.0, number.bottom() - 2.0);
-            clip.text(unit, Align2::LEFT_BOTTOM, &tag.unit, font(size::SMALL), palette.weak);
+            clip.text(
+                unit,
+                Align2::LEFT_BOTTOM,
+                format!("{}  {role}", tag.unit).trim(),
+                font(size::SMALL),
+                palette.weak,
+            );
             format!("{} {value} {}", tag.name, tag.unit)
         }
         None => {
