@@ -5,6 +5,9 @@ use std::process::Command;
 
 use crate::outcome::{Doing, Outcome};
 
+/// How the variables begin with which `cargo run` describes the program that it runs.
+const OF_THIS_PROGRAM: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 /// The checkout and its build folder.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -34,9 +37,15 @@ impl Workspace {
         self.target.join("tools")
     }
 
-    /// Cargo on this workspace and its build folder.
+    /// Cargo on this workspace and its build folder, as if called by hand: what `cargo run` says of this program to it
+    /// would make build scripts that look there run anew, and all that stands on them.
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        for (name, _) in std::env::vars_os() {
+            if OF_THIS_PROGRAM.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+                cargo.env_remove(name);
+            }
+        }
         cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         cargo
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use sightglass_protocol::UtcNanos;
 use sightglass_protocol::time::SECOND;
 
@@ -114,6 +115,18 @@ fn a_recording_gives_the_same_scores_at_any_speed() {
     assert!(ticks.iter().any(|tick| tick["score"].as_f64().is_some_and(|score| score > 0.0)), "the model judges");
     assert_eq!(of_kind(&fast, "tick"), of_kind(&paced, "tick"));
     assert_eq!(of_kind(&fast, "advisory_opened"), of_kind(&paced, "advisory_opened"));
+}
+
+#[test]
+fn the_shipped_model_is_the_one_of_its_manifest_and_small() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    let manifest = std::fs::read_to_string(models.join("SHA256SUMS")).expect("the manifest is there");
+    let (hash, name) = manifest.trim().split_once("  ").expect("a hash and a name");
+    assert_eq!(name, "demo-line.safetensors");
+    let model = std::fs::read(models.join(name)).expect("the model is there");
+    assert!(model.len() <= 10_000_000, "{} bytes", model.len());
+    let found: String = Sha256::digest(&model).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(found, hash);
 }
 
 #[test]

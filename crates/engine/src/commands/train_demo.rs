@@ -1,7 +1,8 @@
 //! `sightglass train-demo`: the shipped model of the simulated line, from a seed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use sightglass_plant_sim::{Change, ChangeEvent, Scenario, SimOptions};
 use sightglass_protocol::{LineId, Tick, UtcNanos, time::SECOND};
 use sightglass_world_model::TrainOptions;
@@ -69,8 +70,19 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         minutes_max: arguments.minutes_max,
     };
     card::train_and_write(&model_files::spec(&plant, line), &runs, &options, &arguments.out)?;
-    println!("written to {}", arguments.out.display());
+    let manifest = write_manifest(&arguments.out)?;
+    println!("written to {}, its hash to {}", arguments.out.display(), manifest.display());
     Ok(())
+}
+
+/// Writes the model's SHA-256 beside it, in the form that `sha256sum --check` reads.
+fn write_manifest(model: &Path) -> Result<PathBuf, EngineError> {
+    let bytes = std::fs::read(model).map_err(EngineError::io("reading the model", model))?;
+    let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = model.file_name().unwrap_or_default().to_string_lossy();
+    let path = model.with_file_name("SHA256SUMS");
+    std::fs::write(&path, format!("{hash}  {name}\n")).map_err(EngineError::io("writing the hash", &path))?;
+    Ok(path)
 }
 
 /// One change every [`QUIET_S`], each kind in turn.
