@@ -16,6 +16,16 @@ const UNSTEADY: f32 = 1.15;
 /// The most that an unsteady statistic's own limit is raised.
 const UNSTEADY_RAISE_MAX: f32 = 1.5;
 
+/// Normal running of this length is taken to have shown a week's slow wander.
+const WANDER_SHOWN_SECONDS: f64 = 4.0 * 3_600.0;
+
+/// By how much more a slow average wanders in a week than it did in `seconds` of training. Slow noise has about as much
+/// power in every octave of time (1/f), so what is still to come grows with the logarithm of the time not seen.
+pub(crate) fn wander_to_come(seconds: f64) -> f32 {
+    let octaves = |seen: f64| (WEEK_SECONDS / seen.max(1.0)).ln();
+    (octaves(seconds) / octaves(WANDER_SHOWN_SECONDS)).max(1.0) as f32
+}
+
 /// How ticks are cut for training and calibration.
 #[derive(Clone, Debug)]
 pub(crate) struct Cut {
@@ -241,6 +251,13 @@ mod tests {
         let fitted = limit(&series, &cut.blocks, 1e-4);
         let highest = series.iter().copied().fold(0.0, f32::max);
         assert!(fitted.extrapolated && fitted.value > highest && fitted.value < 2.0 * highest);
+    }
+
+    #[test]
+    fn the_less_was_seen_the_more_wander_is_to_come() {
+        assert_eq!(wander_to_come(5.0 * 3_600.0), 1.0);
+        assert!(wander_to_come(3_600.0) > 1.2 && wander_to_come(3_600.0) < 1.5);
+        assert!(wander_to_come(400.0) > 1.8 && wander_to_come(400.0) < 2.2);
     }
 
     #[test]

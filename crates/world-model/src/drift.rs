@@ -8,7 +8,7 @@
 use sightglass_protocol::ScorePart;
 
 use crate::arx::inverse;
-use crate::calibration::{Cut, robust_scale};
+use crate::calibration::{Cut, robust_scale, wander_to_come};
 use crate::file::{Broken, Store};
 use crate::residual::{Residuals, SOURCES};
 
@@ -155,6 +155,7 @@ impl Drift {
             .collect();
         let ticks_per_second = (1e9 / tick_ns.max(1) as f32).max(1.0);
         let mut drift = Self { tags, ticks_per_second, source_scale, channels: Vec::new(), factor: 1.0 };
+        let wander = wander_to_come(residuals.len() as f64 * tick_ns as f64 / 1e9);
         let mut highest = vec![0f32; residuals.len()];
         let mut extrapolated = false;
         for (c, channel) in CHANNELS.iter().enumerate() {
@@ -173,11 +174,12 @@ impl Drift {
             let span = (channel.span * ticks_per_second).max(1.0);
             let precision = precision(&series, tags, span);
             let rows: Vec<Statistics> = series.chunks(tags).map(|z| statistics(z, &precision)).collect();
+            let to_come = if channel.part == ScorePart::Drift { wander } else { 1.0 };
             let mut fitted = |pick: &dyn Fn(&Statistics) -> f32| {
                 let values: Vec<f32> = rows.iter().map(pick).collect();
                 let limit = cut.limit(&values, &mut highest);
                 extrapolated |= limit.extrapolated;
-                limit.value
+                limit.value * to_come
             };
             let fit = ChannelFit {
                 alone: (0..tags).map(|i| fitted(&|s| s.alone[i])).collect(),
