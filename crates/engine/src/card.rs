@@ -6,8 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use indicatif::{ProgressBar, ProgressStyle};
 use sightglass_protocol::Tick;
 use sightglass_protocol::UtcNanos;
-use sightglass_world_model::ModelSpec;
-use sightglass_world_model::{PlantModel, Progress, TrainOptions, train};
+use sightglass_world_model::{ModelSpec, Progress, TrainOptions, train};
 
 use crate::EngineError;
 
@@ -37,7 +36,7 @@ pub(crate) fn train_and_write(
     runs: &[Vec<Tick>],
     options: &TrainOptions,
     out: &Path,
-) -> Result<PlantModel, EngineError> {
+) -> Result<String, EngineError> {
     if let Some(folder) = out.parent() {
         std::fs::create_dir_all(folder).map_err(EngineError::io("making the folder", folder))?;
     }
@@ -61,6 +60,5 @@ pub(crate) fn train_and_write(
             .map_err(|error| EngineError::FoundWrong(format!("the training curves cannot be drawn: {error}")))?;
         std::fs::write(&curves, svg).map_err(EngineError::io("writing", &curves))?;
     }
-    println!("{text}");
-    Ok(model)
+    Ok(text)
 }

@@ -43,9 +43,15 @@ impl LineParts {
         }
     }
 
-    /// A command that no longer listens (it has been stopped) needs no notice.
+    /// A command that no longer listens (it has been stopped) needs no notice. On a live line one that listens too
+    /// slowly misses some: the history has them all, and printing must not hold the recording back.
     fn tell(&self, notice: Notice) {
-        if self.notices.send(notice).is_err() {
+        let ended = if self.may_drop {
+            matches!(self.notices.try_send(notice), Err(TrySendError::Disconnected(_)))
+        } else {
+            self.notices.send(notice).is_err()
+        };
+        if ended {
             self.stop.store(true, Ordering::Relaxed);
         }
     }

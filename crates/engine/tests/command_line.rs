@@ -204,6 +204,26 @@ fn a_killed_engine_misses_at_most_the_last_second_and_starts_again_on_the_same_f
 }
 
 #[test]
+fn recording_goes_on_when_nobody_reads_what_is_printed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("d");
+    let mut engine = Ended(
+        sightglass()
+            .args(["demo", "--headless", "--fault", "none", "--json", "--ticks", "--seconds", "60", "--data"])
+            .arg(&data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the engine starts"),
+    );
+    drop(engine.0.stdout.take());
+    assert_eq!(engine.0.wait().expect("the engine ends").code(), Some(0));
+    let output = ran(sightglass().args(["history", "info", "--json"]).arg(&data));
+    let info: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(info["ticks"].as_u64().is_some_and(|ticks| ticks >= 59), "{info}");
+}
+
+#[test]
 fn a_data_folder_has_one_engine() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("d");

@@ -13,13 +13,13 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
     let plant = sightglass_plant::load(&arguments.plant)?;
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
-    println!(
+    super::print::line(format_args!(
         "{}: {}, {}, {}, {}: good",
         plant.name,
         count(plant.lines.len(), "line", "lines"),
         count(plant.sources.len(), "source", "sources"),
         count(plant.tags.len(), "tag", "tags"),
-        count(plant.cameras.len(), "camera", "cameras"),
-    );
+        count(plant.cameras.len(), "camera", "cameras")
+    ));
     Ok(())
 }

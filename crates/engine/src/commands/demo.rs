@@ -114,7 +114,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
     let outcome = crate::run::run(&plant, options, &feed, |notice| {
         print::notice(&info, notice, arguments.json, arguments.ticks);
         if findings.take(&info, notice) && arguments.json {
-            println!("{}", findings.flag_event());
+            print::line(findings.flag_event());
         }
     })?;
     let ended_early = stop.load(Ordering::Relaxed);
@@ -132,25 +132,25 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         "history": outcome.history,
     });
     if arguments.json {
-        println!("{summary}");
+        print::line(summary);
     } else {
-        println!(
+        print::line(format_args!(
             "{} ticks, {} pictures, {} samples, {} advisories",
             outcome.counters.ticks,
             outcome.counters.frames,
             outcome.counters.samples,
             findings.advisories.len()
-        );
+        ));
     }
     Ok(())
 }
 
 fn announce(arguments: &Arguments, plant: &PlantInfo, data: &std::path::Path, onset: UtcNanos) {
     match arguments.fault.0 {
-        Some(fault) => println!("{}: {} begins at {onset}", plant.name, fault.name()),
-        None => println!("{}: no fault", plant.name),
+        Some(fault) => print::line(format_args!("{}: {} begins at {onset}", plant.name, fault.name())),
+        None => print::line(format_args!("{}: no fault", plant.name)),
     }
-    println!("history in {}", data.display());
+    print::line(format_args!("history in {}", data.display()));
 }
 
 fn scenario(arguments: &Arguments, seconds: Option<f64>) -> Scenario {

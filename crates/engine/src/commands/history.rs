@@ -61,11 +61,11 @@ pub(super) fn run(command: Command) -> Result<(), EngineError> {
             let history = History::open_read_only(folder(&db)).await?;
             let problems = history.verify().await?;
             if problems.is_empty() {
-                println!("{}: every chunk and the audit chain are whole", db.display());
+                super::print::line(format_args!("{}: every chunk and the audit chain are whole", db.display()));
                 return Ok(());
             }
             for problem in &problems {
-                println!("{problem}");
+                super::print::line(problem);
             }
             Err(EngineError::FoundWrong(format!("{}: {} problems", db.display(), problems.len())))
         }),
@@ -73,9 +73,9 @@ pub(super) fn run(command: Command) -> Result<(), EngineError> {
             let history = History::open_read_only(folder(&db)).await?;
             let summary = history.summary().await?;
             if json {
-                println!("{}", json!(summary));
+                super::print::line(json!(summary));
             } else {
-                println!("{}: {}", history.plant().name, json!(summary));
+                super::print::line(format_args!("{}: {}", history.plant().name, json!(summary)));
             }
             Ok(())
         }),
@@ -86,7 +86,7 @@ pub(super) fn export(arguments: ExportArguments) -> Result<(), EngineError> {
     runtime()?.block_on(async {
         let history = History::open_read_only(folder(&arguments.db)).await?;
         let stats = history.export_parquet(arguments.from, arguments.to, &arguments.out).await?;
-        println!("{}", json!(stats));
+        super::print::line(json!(stats));
         Ok(())
     })
 }

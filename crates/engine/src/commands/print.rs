@@ -1,10 +1,20 @@
 //! What a run prints: lines for people, or JSON lines for programs.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 use sightglass_protocol::message::Counters;
 use sightglass_protocol::{Advisory, AdvisoryChange, HealthState, PlantInfo, Subject};
 
 use crate::notice::Notice;
+
+/// Prints a line. A reader that has gone (`| head`, a closed terminal) ends nothing: what is recorded does not depend on
+/// who listens.
+pub(super) fn line(text: impl std::fmt::Display) {
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
+        tracing::debug!("a line could not be printed: {error}");
+    }
+}
 
 /// The name of what a cause points at.
 pub(super) fn subject_name(plant: &PlantInfo, subject: Subject) -> &str {
@@ -67,10 +77,10 @@ pub(super) fn counters(counters: &Counters) -> Value {
 pub(super) fn notice(plant: &PlantInfo, notice: &Notice, as_json: bool, ticks: bool) {
     if as_json {
         if let Some(line) = notice_json(plant, notice, ticks) {
-            println!("{line}");
+            self::line(line);
         }
     } else if let Some(line) = notice_text(plant, notice) {
-        println!("{line}");
+        self::line(line);
     }
 }
 

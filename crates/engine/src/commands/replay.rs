@@ -50,9 +50,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         let mut summary = print::counters(&outcome.counters);
         summary["event"] = json!("summary");
         summary["history"] = json!(outcome.history);
-        println!("{summary}");
+        print::line(summary);
     } else {
-        println!("{} ticks, {} pictures", outcome.counters.ticks, outcome.counters.frames);
+        print::line(format_args!("{} ticks, {} pictures", outcome.counters.ticks, outcome.counters.frames));
     }
     Ok(())
 }

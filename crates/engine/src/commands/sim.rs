@@ -93,6 +93,6 @@ fn record(arguments: &RecordArguments) -> Result<(), EngineError> {
     let plant = out.join(PLANT);
     std::fs::write(&plant, demo_plant::text(&source, std::path::Path::new("model.safetensors")))
         .map_err(EngineError::io("writing", &plant))?;
-    println!("{} samples and {seconds:.0} s of video in {}", samples.len(), out.display());
+    super::print::line(format_args!("{} samples and {seconds:.0} s of video in {}", samples.len(), out.display()));
     Ok(())
 }

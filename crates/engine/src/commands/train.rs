@@ -68,8 +68,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
             checkpoint: Some(out.with_extension("checkpoint")),
             minutes_max: arguments.minutes_max,
         };
-        card::train_and_write(&model_files::spec(&plant, line.id), &contiguous(ticks, line.tick_ns), &options, &out)?;
-        println!("model of line {} written to {}", line.name, out.display());
+        let runs = contiguous(ticks, line.tick_ns);
+        super::print::line(card::train_and_write(&model_files::spec(&plant, line.id), &runs, &options, &out)?);
+        super::print::line(format_args!("model of line {} written to {}", line.name, out.display()));
     }
     Ok(())
 }

@@ -69,9 +69,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         checkpoint: None,
         minutes_max: arguments.minutes_max,
     };
-    card::train_and_write(&model_files::spec(&plant, line), &runs, &options, &arguments.out)?;
+    super::print::line(card::train_and_write(&model_files::spec(&plant, line), &runs, &options, &arguments.out)?);
     let manifest = write_manifest(&arguments.out)?;
-    println!("written to {}, its hash to {}", arguments.out.display(), manifest.display());
+    super::print::line(format_args!("written to {}, its hash to {}", arguments.out.display(), manifest.display()));
     Ok(())
 }
 
