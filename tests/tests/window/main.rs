@@ -60,6 +60,25 @@ impl Parts {
         eprintln!("the test of the real window is left out; {message}");
         None
     }
+
+    /// What drives windows on `display`.
+    fn driver(&self, display: &Display) -> Driver {
+        Driver::start(&[
+            ("DISPLAY", display.name.as_ref()),
+            ("SIGHTGLASS_UI", self.page.as_os_str()),
+            // A virtual display shares no buffers with a GPU, even where the machine has one.
+            ("WEBKIT_DISABLE_DMABUF_RENDERER", "1".as_ref()),
+        ])
+    }
+}
+
+/// From the first screen to the line's live video.
+fn watch_the_line(window: &Session<'_>) {
+    wait_for_screen(window, "overview");
+    window.press(key::F3);
+    wait_for_screen(window, "line");
+    let first = until("the window shows a picture", SHOWN_TIME_MAX, || moment(window, "frame"));
+    until("the picture changes", SHOWN_TIME_MAX, || moment(window, "frame").filter(|frame| *frame > first));
 }
 
 /// The engine's next line that reports `event`.
@@ -96,19 +115,9 @@ fn the_window_shows_the_live_line_and_reviews_an_advisory_from_its_start() {
     command.args(["demo", "--json", "--onset", "30", "--speed", SPEED, "--data"]).arg(data.path());
     let (mut engine, events) = Running::start_reading("the engine", &mut command);
 
-    let driver = Driver::start(&[
-        ("DISPLAY", display.name.as_ref()),
-        ("SIGHTGLASS_UI", parts.page.as_os_str()),
-        // A virtual display shares no buffers with a GPU, even where the machine has one.
-        ("WEBKIT_DISABLE_DMABUF_RENDERER", "1".as_ref()),
-    ]);
+    let driver = parts.driver(&display);
     let window = driver.open(&parts.window, &["--data", data.path().to_str().unwrap()]);
-    wait_for_screen(&window, "overview");
-
-    window.press(key::F3);
-    wait_for_screen(&window, "line");
-    let first = until("the window shows a picture", SHOWN_TIME_MAX, || moment(&window, "frame"));
-    until("the picture changes", SHOWN_TIME_MAX, || moment(&window, "frame").filter(|frame| *frame > first));
+    watch_the_line(&window);
 
     let advisory = event(&events, "advisory_opened", FLAGGED_TIME_MAX);
     let since: UtcNanos = advisory["since"].as_str().unwrap().parse().unwrap();
@@ -130,4 +139,52 @@ fn the_window_shows_the_live_line_and_reviews_an_advisory_from_its_start() {
 
     drop(window);
     engine.assert_runs();
+}
+
+#[test]
+fn a_window_that_is_killed_costs_no_sample() {
+    let Some(parts) = Parts::find() else { return };
+    let display = Display::start();
+    let simulated = ["demo", "--json", "--fault", "none", "--seconds", "90", "--data"];
+
+    let watched = tempfile::tempdir().unwrap();
+    let mut command = Command::new(&parts.engine);
+    command.args(simulated).arg(watched.path()).args(["--speed", SPEED]);
+    let (engine, events) = Running::start_reading("the engine", &mut command);
+    let driver = parts.driver(&display);
+    let window = driver.open(&parts.window, &["--data", watched.path().to_str().unwrap()]);
+    watch_the_line(&window);
+    kill_process(&parts.window, watched.path().to_str().unwrap());
+    event(&events, "ended", FLAGGED_TIME_MAX);
+    drop(engine);
+    let with_window = event(&events, "summary", SHOWN_TIME_MAX);
+    std::mem::forget(window);
+
+    let alone = tempfile::tempdir().unwrap();
+    let mut command = Command::new(&parts.engine);
+    command.args(simulated).arg(alone.path()).arg("--headless");
+    let (_engine, events) = Running::start_reading("the engine", &mut command);
+    let without = event(&events, "summary", FLAGGED_TIME_MAX);
+    let samples = |summary: &Value| summary["history"]["samples"].as_u64().unwrap();
+    assert!(samples(&without) > 5_000, "{without}");
+    assert_eq!(
+        samples(&with_window),
+        samples(&without),
+        "the same line, with a window that was killed and without one"
+    );
+    assert_eq!(with_window["history"]["frames"], without["history"]["frames"]);
+}
+
+/// Kills the process that runs `program` with `argument` among its arguments.
+fn kill_process(program: &Path, argument: &str) {
+    let processes = std::fs::read_dir("/proc").expect("the list of processes");
+    let is_wanted = |folder: &Path| {
+        let arguments = std::fs::read(folder.join("cmdline")).unwrap_or_default();
+        let mut arguments = arguments.split(|byte| *byte == 0);
+        arguments.next() == Some(program.as_os_str().as_encoded_bytes()) && arguments.any(|a| a == argument.as_bytes())
+    };
+    let process = processes.filter_map(Result::ok).map(|entry| entry.path()).find(|folder| is_wanted(folder));
+    let process = process.expect("the window runs");
+    let killed = Command::new("kill").arg("-KILL").arg(process.file_name().expect("a number")).status();
+    assert!(killed.expect("kill runs").success(), "the window can be killed");
 }
