@@ -11,7 +11,10 @@ use std::{
 use sightglass_protocol::{CameraId, LineId, PlantInfo, TagId};
 use sqlx::{
     ConnectOptions, Connection, Sqlite, SqlitePool, Transaction,
-    sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{
+        SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
+        SqliteSynchronous,
+    },
 };
 use tokio::sync::Mutex;
 
@@ -83,15 +86,7 @@ impl History {
             }
         }
         let wrap = |source| HistoryError::from_sqlx(dir, source);
-        let mut connection = base_options(&path)
-            .create_if_missing(true)
-            .page_size(PAGE_BYTES)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .connect()
-            .await
-            .map_err(wrap)?;
+        let mut connection = writing_connection(dir).await.map_err(wrap)?;
         migrator().run(&mut connection).await.map_err(|error| wrap(sqlx::Error::Migrate(Box::new(error))))?;
 
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(wrap)?;
@@ -265,6 +260,18 @@ impl History {
 
 fn base_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_MAX).disable_statement_logging()
+}
+
+/// The connection that writes, which syncs every commit. Makes the file where there is none.
+pub(crate) async fn writing_connection(dir: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    base_options(&dir.join(FILE_NAME))
+        .create_if_missing(true)
+        .page_size(PAGE_BYTES)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .connect()
+        .await
 }
 
 async fn pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {

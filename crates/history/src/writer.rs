@@ -6,7 +6,13 @@ use sightglass_protocol::Sample;
 use sqlx::{Connection, Sqlite, Transaction, sqlite::SqliteConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::{batch::Batch, chunk::Row, codec::row_crc, error::HistoryError, open::History};
+use crate::{
+    batch::Batch,
+    chunk::Row,
+    codec::row_crc,
+    error::HistoryError,
+    open::{History, writing_connection},
+};
 
 /// The most samples in one batch row; a larger commit has several rows.
 pub const BATCH_SAMPLES_MAX: usize = 1 << 16;
@@ -50,6 +56,15 @@ impl Writing<'_> {
     pub(crate) async fn begin(&mut self, durability: Durability) -> Result<Transaction<'_, Sqlite>, HistoryError> {
         let Some((connection, current)) = self.connection.as_mut() else { return Err(HistoryError::Closed) };
         let wrap = |source| self.history.error(source);
+        if connection.is_in_transaction() {
+            // The last one is still being undone, or SQLite undid it by itself (a full disk), of which sqlx knows
+            // nothing: it would then refuse every transaction to come.
+            connection.ping().await.map_err(wrap)?;
+            if connection.is_in_transaction() {
+                *connection = writing_connection(&self.history.inner.dir).await.map_err(wrap)?;
+                *current = Durability::Power;
+            }
+        }
         if *current != durability {
             let pragma = match durability {
                 Durability::Process => "PRAGMA synchronous = NORMAL",
@@ -155,5 +170,28 @@ impl History {
         drop(tail);
         drop(writing);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sightglass_protocol::{PlantInfo, UtcNanos};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_sqlite_undoes_by_itself_does_not_end_the_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        let plant = PlantInfo { name: "p".to_owned(), lines: Vec::new(), tags: Vec::new(), cameras: Vec::new() };
+        let history = History::open(folder.path(), &plant).await.unwrap();
+        for round in 0..3 {
+            let mut writing = history.writing("testing").await.unwrap();
+            let mut transaction = writing.begin(Durability::Process).await.unwrap();
+            // As SQLite does when the disk is full.
+            sqlx::query("ROLLBACK").execute(&mut *transaction).await.unwrap();
+            drop(transaction);
+            drop(writing);
+            history.put_event(UtcNanos(round), "test", "written").await.unwrap();
+        }
     }
 }
