@@ -5,7 +5,7 @@
 //! away), it keeps what it has, tries again, and lets its bounded queue hold the sources back.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sightglass_history::{History, HistoryError, Keep};
@@ -31,6 +31,9 @@ const COMMIT_OUTPUTS: usize = 256;
 const QUEUE: usize = 1_024;
 /// How long to wait before a failed write is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often a write is tried once the engine is asked to stop; after the first that fails so often, the rest is tried
+/// once.
+const STOP_TRIES: u32 = 5;
 /// Batches are merged into chunks this often, by the data's own time.
 const MERGE_EVERY_NS: i64 = 60 * SECOND;
 /// Batches younger than this are left alone, since late samples may still join them.
@@ -81,13 +84,15 @@ impl RecorderHandle {
     }
 }
 
-/// Starts the recorder on `runtime`. Its task ends, with everything written, when the last handle is dropped.
+/// Starts the recorder on `runtime`. Its task ends when the last handle is dropped, with everything written, and gives
+/// how many writes were given up: none, unless `stop` was set while the history could not be written.
 pub(crate) fn start(
     runtime: &Handle,
     history: History,
     live: Arc<Live>,
     retention: Retention,
-) -> (RecorderHandle, JoinHandle<()>) {
+    stop: Arc<AtomicBool>,
+) -> (RecorderHandle, JoinHandle<u64>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let recorder = Recorder {
         history,
@@ -99,6 +104,8 @@ pub(crate) fn start(
         merged: None,
         cleaned: None,
         failing: false,
+        stop,
+        given_up: 0,
     };
     (RecorderHandle(sender), runtime.spawn(recorder.run(receiver)))
 }
@@ -123,10 +130,12 @@ struct Recorder {
     merged: Option<UtcNanos>,
     cleaned: Option<UtcNanos>,
     failing: bool,
+    stop: Arc<AtomicBool>,
+    given_up: u64,
 }
 
 impl Recorder {
-    async fn run(mut self, mut receiver: mpsc::Receiver<Record>) {
+    async fn run(mut self, mut receiver: mpsc::Receiver<Record>) -> u64 {
         let mut commit_at: Option<Instant> = None;
         loop {
             let record = match commit_at {
@@ -153,6 +162,7 @@ impl Recorder {
             };
         }
         self.commit().await;
+        self.given_up
     }
 
     async fn take(&mut self, record: Record) {
@@ -209,8 +219,10 @@ impl Recorder {
         }
     }
 
-    /// Writes until it is written: recording resumes by itself when the disk is back.
+    /// Writes until it is written: recording resumes by itself when the disk is back. Who stops the engine meanwhile
+    /// is not kept waiting for ever.
     async fn persist(&mut self, write: Write) {
+        let mut tries_since_stop = 0;
         loop {
             match write.to(&self.history).await {
                 Ok(()) => {
@@ -229,6 +241,13 @@ impl Recorder {
                             HealthState::Failure,
                             format!("cannot be written: {error}. Free the disk or restore the folder; recording resumes by itself"),
                         );
+                    }
+                    if self.stop.load(Ordering::Relaxed) {
+                        tries_since_stop += 1;
+                        if self.given_up > 0 || tries_since_stop >= STOP_TRIES {
+                            self.given_up += 1;
+                            return;
+                        }
                     }
                     tokio::time::sleep(RETRY_AFTER).await;
                 }

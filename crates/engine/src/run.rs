@@ -86,7 +86,13 @@ pub(crate) fn run(
     };
     let (recorder, recording) = match &history {
         Some(history) => {
-            let (handle, task) = recorder::start(runtime.handle(), history.clone(), Arc::clone(&live), plant.retention);
+            let (handle, task) = recorder::start(
+                runtime.handle(),
+                history.clone(),
+                Arc::clone(&live),
+                plant.retention,
+                Arc::clone(&options.stop),
+            );
             (Some(handle), Some(task))
         }
         None => (None, None),
@@ -143,10 +149,17 @@ pub(crate) fn run(
             failure.get_or_insert_with(|| "a thread of the line ended unexpectedly".to_owned());
         }
     }
-    if let Some(recording) = recording
-        && runtime.block_on(recording).is_err()
-    {
-        failure.get_or_insert_with(|| "the recorder ended unexpectedly".to_owned());
+    match recording.map(|recording| runtime.block_on(recording)) {
+        None | Some(Ok(0)) => {}
+        Some(Ok(given_up)) => {
+            failure = Some(format!(
+                "stopped while the history could not be written: {given_up} writes are missing in it; free the disk \
+                 before the next start"
+            ));
+        }
+        Some(Err(_)) => {
+            failure.get_or_insert_with(|| "the recorder ended unexpectedly".to_owned());
+        }
     }
     let stopped = options.stop.load(Ordering::Relaxed);
     if options.serve && !stopped {
@@ -159,17 +172,10 @@ pub(crate) fn run(
     if let Some(serving) = serving {
         serving.abort();
     }
-    let history = match history {
-        Some(history) => {
-            let summary = runtime.block_on(history.summary())?;
-            runtime.block_on(history.close())?;
-            Some(summary)
-        }
-        None => None,
-    };
+    let closed = history.map(|history| runtime.block_on(close(history))).transpose();
     match failure {
         Some(reason) => Err(EngineError::FoundWrong(reason)),
-        None => Ok(Outcome { counters: live.counters.read(), history }),
+        None => Ok(Outcome { counters: live.counters.read(), history: closed? }),
     }
 }
 
@@ -182,6 +188,13 @@ fn pipeline_options(options: &RunOptions) -> PipelineOptions {
         to: options.to,
         pictures: options.serve,
     }
+}
+
+/// What the history holds at its end.
+async fn close(history: History) -> Result<Summary, EngineError> {
+    let summary = history.summary().await?;
+    history.close().await?;
+    Ok(summary)
 }
 
 async fn open(dir: &Path, plant: &Plant) -> Result<History, EngineError> {

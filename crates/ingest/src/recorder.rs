@@ -20,6 +20,9 @@ use crate::{
 /// Files of one camera that begin at the same nanosecond (the same recording replayed into the same folder).
 const SAME_START_MAX: usize = 1000;
 
+/// Pictures that are written after an error until the recording counts as well again: an error shows a picture late.
+const RECOVERED_PICTURES: u32 = 15;
+
 pub(crate) struct Recorder {
     options: RecordOptions,
     camera: CameraId,
@@ -34,6 +37,8 @@ struct State {
     segment: Option<OpenSegment>,
     /// After an error, no file is begun before this.
     retry_at: Option<UtcNanos>,
+    /// Whether the last word was that nothing is recorded.
+    failing: bool,
     closed: bool,
 }
 
@@ -97,9 +102,27 @@ impl Recorder {
                 open.segment.end = open.segment.end.max(Some(time));
             }
             Err(error) => {
-                state.segment = None;
+                if let Some(OpenSegment { writer, segment, .. }) = state.segment.take() {
+                    drop(writer);
+                    self.discard_empty(&segment);
+                }
                 self.fail(&mut state, time, &error);
+                return;
             }
+        }
+        if state.failing && state.segment.as_ref().is_some_and(|open| open.segment.frames >= RECOVERED_PICTURES) {
+            state.failing = false;
+            self.tell(HealthState::Good, time, "video is recorded again".to_owned());
+        }
+    }
+
+    /// A file into which nothing could be written would only be clutter.
+    fn discard_empty(&self, segment: &Segment) {
+        let path = self.options.dir.join(&segment.path);
+        if path.metadata().is_ok_and(|file| file.len() == 0)
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::warn!("the empty file {} cannot be removed: {error}", path.display());
         }
     }
 
@@ -145,13 +168,14 @@ impl Recorder {
 
     fn fail(&self, state: &mut State, time: UtcNanos, error: &IngestError) {
         state.retry_at = Some(time + self.options.segment_ns);
-        self.send(IngestEvent::Health(Health {
-            subject: Some(Subject::Camera(self.camera)),
-            source: format!("{} (recording)", self.camera_name),
-            state: HealthState::Failure,
-            since: time,
-            reason: format!("video is not recorded: {error}; check the disk's space and permissions"),
-        }));
+        state.failing = true;
+        let reason = format!("video is not recorded: {error}; check the disk's space and permissions");
+        self.tell(HealthState::Failure, time, reason);
+    }
+
+    fn tell(&self, state: HealthState, since: UtcNanos, reason: String) {
+        let (subject, source) = (Some(Subject::Camera(self.camera)), format!("{} (recording)", self.camera_name));
+        self.send(IngestEvent::Health(Health { subject, source, state, since, reason }));
     }
 
     fn send(&self, event: IngestEvent) {

@@ -1,10 +1,13 @@
 //! Video is kept as it was sent, and read back.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use sightglass_ingest::{FeedItem, PipelineOptions, RecordOptions, playback};
+use sightglass_ingest::{Feed, FeedItem, PipelineOptions, RecordOptions, playback};
 use sightglass_plant::{CameraFeed, Plant};
-use sightglass_protocol::{UtcNanos, time::SECOND};
+use sightglass_protocol::{HealthState, UtcNanos, time::SECOND};
 
 use crate::plants::{Outcome, Script, at, grey, plant, run, with_camera};
 
@@ -160,4 +163,33 @@ fn a_folder_that_takes_no_video_is_told_and_the_line_goes_on() {
     let outcome = record(&simulated(), dir.path(), pictures(3));
     assert_eq!((outcome.ticks.len(), outcome.closed.len()), (3, 0));
     assert!(outcome.reasons().contains("video is not recorded"), "{}", outcome.reasons());
+}
+
+/// Frees the folder in mid-stream.
+struct FreedLater {
+    items: std::vec::IntoIter<FeedItem>,
+    obstacle: PathBuf,
+}
+
+impl Feed for FreedLater {
+    fn next(&mut self) -> Option<FeedItem> {
+        if self.items.len() == 150 {
+            fs::remove_file(&self.obstacle).expect("the file is there");
+        }
+        self.items.next()
+    }
+}
+
+#[test]
+fn recording_resumes_once_there_is_a_place_for_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let obstacle = dir.path().join("video");
+    fs::write(&obstacle, "in the way").expect("a file");
+    let record = Some(RecordOptions { dir: dir.path().to_owned(), segment_ns: 2 * SECOND });
+    let feed = FreedLater { items: pictures(20).into_iter(), obstacle };
+    let outcome = run(&simulated(), PipelineOptions { record, ..Default::default() }, Some(Box::new(feed)));
+    let of_recording: Vec<_> = outcome.health.iter().filter(|health| health.source.contains("recording")).collect();
+    assert_eq!(of_recording.first().map(|health| health.state), Some(HealthState::Failure), "{}", outcome.reasons());
+    assert_eq!(of_recording.last().map(|health| health.state), Some(HealthState::Good), "{}", outcome.reasons());
+    assert!(!outcome.closed.is_empty());
 }
