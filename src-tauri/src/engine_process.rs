@@ -204,10 +204,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_engine_that_runs_already_is_used_and_none_is_started() {
-        use interprocess::local_socket::ListenerOptions;
+        use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
         let folder = tempfile::tempdir().unwrap();
-        let _listening =
-            ListenerOptions::new().name(crate::socket::name(folder.path()).unwrap()).create_tokio().unwrap();
+        let address = sightglass_protocol::socket::address(folder.path());
+        let name = address.to_fs_name::<GenericFilePath>().unwrap();
+        let _listening = ListenerOptions::new().name(name).create_tokio().unwrap();
         let engine = script(folder.path(), "touch \"$0.started\"");
         start(folder.path(), &engine, &Start::Demo { fault: None, seed: None }).await.unwrap();
         assert!(!folder.path().join("engine.started").exists());

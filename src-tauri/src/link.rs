@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use interprocess::local_socket::GenericFilePath;
 use interprocess::local_socket::tokio::Stream;
 use interprocess::local_socket::tokio::prelude::*;
 use sightglass_protocol::message::MESSAGE_BYTES_MAX;
+use sightglass_protocol::socket;
 use tokio::sync::Semaphore;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
-
-use crate::socket;
 
 /// Connections to the engine at most: the pictures of two cameras, the signals, and one to spare.
 pub(crate) const CONNECTIONS_MAX: usize = 4;
@@ -102,9 +102,7 @@ impl EngineLink {
         });
         match answered.await {
             Ok(answer) => answer,
-            Err(_elapsed) => {
-                Err(LinkError::Silent { address: socket::address(&self.data), after: self.answer_time_max })
-            }
+            Err(_elapsed) => Err(LinkError::Silent { address: self.address(), after: self.answer_time_max }),
         }
     }
 
@@ -136,8 +134,8 @@ impl EngineLink {
     }
 
     async fn connect(&self) -> Result<Connection, LinkError> {
-        let unreachable = |source| LinkError::Unreachable { address: socket::address(&self.data), source };
-        let name = socket::name(&self.data).map_err(unreachable)?;
+        let unreachable = |source| LinkError::Unreachable { address: self.address(), source };
+        let name = socket::address(&self.data).to_fs_name::<GenericFilePath>().map_err(unreachable)?;
         let stream = Stream::connect(name).await.map_err(unreachable)?;
         let codec = LengthDelimitedCodec::builder()
             .big_endian()
@@ -147,8 +145,13 @@ impl EngineLink {
         Ok(Framed::new(stream, codec))
     }
 
+    /// As people read it.
+    fn address(&self) -> String {
+        socket::address(&self.data).display().to_string()
+    }
+
     fn lost(&self, reason: impl ToString) -> LinkError {
-        LinkError::Lost { address: socket::address(&self.data), reason: reason.to_string() }
+        LinkError::Lost { address: self.address(), reason: reason.to_string() }
     }
 
     fn take_idle(&self) -> Option<Connection> {

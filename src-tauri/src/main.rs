@@ -12,7 +12,6 @@ mod graphics;
 mod link;
 mod options;
 mod page;
-mod socket;
 mod window;
 
 use std::io::IsTerminal;

@@ -13,7 +13,8 @@ use interprocess::local_socket::traits::tokio::Listener as _;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
 use sightglass_history::History;
 use sightglass_protocol::PlantInfo;
-use sightglass_protocol::message::{Envelope, MESSAGE_BYTES_MAX, Reply, Request, SOCKET_NAME};
+use sightglass_protocol::message::{Envelope, MESSAGE_BYTES_MAX, Reply, Request};
+use sightglass_protocol::socket;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -44,7 +45,7 @@ pub(crate) struct Shared {
 /// # Errors
 /// When the socket cannot be made.
 pub(crate) fn start(runtime: &Runtime, shared: Arc<Shared>) -> Result<JoinHandle<()>, EngineError> {
-    let path = shared.data.join(SOCKET_NAME);
+    let path = socket::address(&shared.data);
     let listener = runtime.block_on(async { listen(&path) })?;
     Ok(runtime.spawn(accept(listener, shared)))
 }

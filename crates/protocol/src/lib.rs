@@ -12,6 +12,7 @@ pub mod plant_info;
 pub mod prediction;
 pub mod quality;
 pub mod sample;
+pub mod socket;
 pub mod tick;
 pub mod time;
 pub mod video;

@@ -13,8 +13,6 @@ use crate::{Advisory, CameraId, Forecast, Health, LineId, PatchMap, PlantInfo, Q
 pub const PROTOCOL_VERSION: u32 = 1;
 /// The largest message that either side accepts, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
-/// The name of the engine's socket within its data folder.
-pub const SOCKET_NAME: &str = "engine.sock";
 
 /// A message with the number that pairs a reply with its request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

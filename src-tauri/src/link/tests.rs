@@ -13,8 +13,9 @@ use super::*;
 
 fn listen(data: &Path) -> Listener {
     // A stopped engine leaves its socket file behind, as after `kill -9`.
-    let _ = std::fs::remove_file(data.join(sightglass_protocol::message::SOCKET_NAME));
-    ListenerOptions::new().name(socket::name(data).unwrap()).create_tokio().unwrap()
+    let address = socket::address(data);
+    let _ = std::fs::remove_file(&address);
+    ListenerOptions::new().name(address.to_fs_name::<GenericFilePath>().unwrap()).create_tokio().unwrap()
 }
 
 /// Reads one message by hand: 4 bytes of length, big-endian, and the message.
