@@ -34,6 +34,8 @@ pub(crate) struct CameraParts {
     pub(crate) bin: gst::Bin,
     /// Where an in-process feed puts this camera's pictures.
     pub(crate) feed: Option<gst_app::AppSrc>,
+    /// Whether it reads a recorded file.
+    pub(crate) is_file: bool,
 }
 
 /// What takes a camera's pictures.
@@ -52,6 +54,7 @@ pub(crate) fn build(
 ) -> Result<CameraParts, IngestError> {
     let bin = gst::Bin::with_name(name);
     let error = |reason: &dyn std::fmt::Display| IngestError::camera(&camera.name, reason);
+    let mut is_file = false;
     match &camera.feed {
         CameraFeed::Simulator => {
             let source = gst_app::AppSrc::builder()
@@ -64,7 +67,7 @@ pub(crate) fn build(
             bin.add(&source).map_err(|e| error(&e))?;
             let pad = source.static_pad("src").ok_or_else(|| error(&"appsrc has no pad"))?;
             link_branches(&bin, &pad, true, watch, taps).map_err(|e| error(&e))?;
-            return Ok(CameraParts { bin, feed: Some(source) });
+            return Ok(CameraParts { bin, feed: Some(source), is_file: false });
         }
         CameraFeed::Launch(line) => {
             // A launch line may end with caps, which are no element.
@@ -87,6 +90,7 @@ pub(crate) fn build(
                 std::fs::File::open(&path).map_err(|e| {
                     error(&format!("cannot open {}: {e}; check the camera's uri in the plant file", path.display()))
                 })?;
+                is_file = true;
                 let source = make("filesrc")?;
                 source.set_property("location", path.to_string_lossy().as_ref());
                 bin.add(&source).map_err(|e| error(&e))?;
@@ -107,7 +111,7 @@ pub(crate) fn build(
             follow_parser(&bin, &parser, camera, start, watch, taps);
         }
     }
-    Ok(CameraParts { bin, feed: None })
+    Ok(CameraParts { bin, feed: None, is_file })
 }
 
 /// Whether the camera is recorded data, which begins at a time of its own.

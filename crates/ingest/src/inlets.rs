@@ -20,6 +20,9 @@ pub(crate) const INLET_PICTURES_MAX: usize = 8;
 /// such a source is ever timed: recorded and simulated sources are waited for.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(3);
 
+/// How often the merge looks after a source that it waits for.
+pub(crate) const WAITING_LOOK: Duration = Duration::from_secs(1);
+
 /// What a source hands over.
 #[derive(Debug)]
 pub(crate) enum Delivery {
@@ -41,6 +44,8 @@ pub(crate) enum Step {
     Progress,
     /// A live or failed source is silent: it is not waited for from now on.
     Silent { source: usize },
+    /// A source that is waited for, however long it takes, has given nothing for [`WAITING_LOOK`].
+    Waiting { source: usize },
     /// Every source has ended.
     Finished,
     /// The line is being stopped.
@@ -194,7 +199,11 @@ impl Inlets {
                 return Step::Progress;
             }
             if !state.queues[source].timed {
-                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let waited = self.filled.wait_timeout(state, WAITING_LOOK).unwrap_or_else(PoisonError::into_inner);
+                if waited.1.timed_out() {
+                    return Step::Waiting { source };
+                }
+                state = waited.0;
                 continue;
             }
             let since = match silent_since {

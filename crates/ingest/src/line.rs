@@ -234,6 +234,7 @@ impl<'a> Start<'a> {
         let (events_in, events) = sync_channel(EVENTS_MAX);
         let recorders = Recorders::default();
         let mut bins = Vec::new();
+        let mut files = Vec::new();
         let mut samples = None;
         let mut cameras = BTreeMap::new();
         for (at, origin) in self.origins.iter().enumerate() {
@@ -249,6 +250,9 @@ impl<'a> Start<'a> {
                     let taps = self.taps(camera, &recorders, &events_in);
                     let parts = camera::build(&name, camera, self.camera_start(camera), &watches[at], taps)?;
                     bins.push(parts.bin);
+                    if parts.is_file {
+                        files.push(at);
+                    }
                     if let Some(source) = parts.feed {
                         cameras.insert(camera.id, CameraPad::new(source, camera.fps));
                     }
@@ -287,6 +291,8 @@ impl<'a> Start<'a> {
             }
             if paused.is_err() || bin.sync_state_with_parent().is_err() {
                 give_up(&running.pipeline, &bin, &watches[at]);
+            } else if files.contains(&at) {
+                watches[at].set_reader(&bin);
             }
         }
         if let Some(feed) = self.feed.take() {

@@ -63,6 +63,7 @@ impl Merge {
                         self.send(IngestEvent::Health(health))?;
                     }
                 }
+                Step::Waiting { source } => self.watches[source].look_for_life(),
                 Step::Finished => break,
                 Step::Closed => return Err(Stopped),
             }

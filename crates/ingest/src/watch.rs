@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gst::prelude::*;
 use sightglass_protocol::{Health, HealthState, Subject, UtcNanos, time::SECOND};
 
 use crate::inlets::{Closed, Delivery, Inlets};
@@ -15,6 +16,15 @@ const TROUBLES_TOLD_MAX: usize = 20;
 const TROUBLES_WAITING_MAX: usize = 4;
 /// A source is well again after so much capture time without trouble.
 const WELL_AFTER_NS: i64 = SECOND;
+
+/// So often must nothing be found at work before a file is given up.
+const LIFELESS_LOOKS_MAX: usize = 2;
+
+/// Whether any thread of the bin runs.
+fn is_at_work(bin: &gst::Bin) -> bool {
+    let pads = bin.iterate_recurse().into_iter().filter_map(Result::ok).flat_map(|element| element.pads());
+    pads.into_iter().any(|pad| pad.task_state() == gst::TaskState::Started)
+}
 
 /// One source of a running line.
 pub(crate) struct Watch {
@@ -35,6 +45,10 @@ struct State {
     promised_end: Option<UtcNanos>,
     linked: bool,
     ended: bool,
+    /// The part of the pipeline that reads a recorded file.
+    reader: Option<gst::glib::WeakRef<gst::Bin>>,
+    /// How often in a row nothing was found at work in it.
+    lifeless_looks: usize,
 }
 
 impl Watch {
@@ -56,6 +70,8 @@ impl Watch {
             promised_end: None,
             linked: false,
             ended: false,
+            reader: None,
+            lifeless_looks: 0,
         };
         Self { name, subject, source, inlets, state: Mutex::new(state) }
     }
@@ -101,6 +117,30 @@ impl Watch {
     pub(crate) fn fail_unless_linked(&self, reason: &str) {
         if !self.lock().linked {
             self.fail(reason.to_owned());
+        }
+    }
+
+    /// Notes what reads the source's recorded file, once it is at work.
+    pub(crate) fn set_reader(&self, bin: &gst::Bin) {
+        self.lock().reader = Some(bin.downgrade());
+    }
+
+    /// Looks after a source that gives nothing: `parsebin` may swallow the error of a file that it cannot read, when that
+    /// comes while it still puts its parts together, and then nothing ever comes again. A file from which nothing flows
+    /// and in whose reader no thread is at work is such a one.
+    pub(crate) fn look_for_life(&self) {
+        let reader = {
+            let state = self.lock();
+            if state.linked { None } else { state.reader.as_ref().and_then(gst::glib::WeakRef::upgrade) }
+        };
+        let Some(reader) = reader else { return };
+        let looks = {
+            let mut state = self.lock();
+            state.lifeless_looks = if is_at_work(&reader) { 0 } else { state.lifeless_looks + 1 };
+            state.lifeless_looks
+        };
+        if looks >= LIFELESS_LOOKS_MAX {
+            self.fail_unless_linked("no video can be found in it; the file is damaged or was cut off");
         }
     }
 
