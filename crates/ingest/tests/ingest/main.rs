@@ -3,7 +3,6 @@
 mod aligning;
 mod cameras;
 mod feeds;
-mod lifetime;
 mod plants;
 mod real_recordings;
 mod recording;

@@ -1,4 +1,8 @@
-//! What a line leaves behind: nothing.
+//! What a line leaves behind: nothing. A test program of its own, since what a process has open belongs to all tests in it.
+
+#[path = "../ingest/plants.rs"]
+#[allow(dead_code, reason = "the other test program uses the rest")]
+mod plants;
 
 use sightglass_ingest::{FeedItem, PipelineOptions, RecordOptions};
 use sightglass_plant::{CameraFeed, SourceKind};
