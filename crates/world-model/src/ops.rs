@@ -11,8 +11,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     let t = x.clamp(-87.0, 88.0) * std::f32::consts::LOG2_E;
     let n = (t + 12_582_912.0) - 12_582_912.0;
     let f = t - n;
-    let p =
-        1.0 + f * (0.693_147_2 + f * (0.240_226_5 + f * (0.055_504_11 + f * (0.009_618_129 + f * 0.001_333_355_8))));
+    let p = 1.0
+        + f * (std::f32::consts::LN_2
+            + f * (0.240_226_5 + f * (0.055_504_11 + f * (0.009_618_129 + f * 0.001_333_355_8))));
     f32::from_bits(((n as i32 + 127) << 23) as u32) * p
 }
 
@@ -90,7 +91,7 @@ impl CustomOp2 for NormaliseBackward {
 struct Gelu;
 struct GeluBackward;
 
-const GELU_A: f32 = 1.595_769_1;
+const GELU_A: f32 = 1.595_769;
 const GELU_B: f32 = 0.044_715;
 const CHUNK: usize = 8192;
 

@@ -155,10 +155,11 @@ pub fn train_sized(
     }
     let coverage = calibrate_bands(&mut bands, &history, &cut, &read_outs);
     let one_step_error = (history.plan.tags > 0).then(|| one_step(&bands, &history, &cut, &read_outs));
-    if let Some(error) = one_step_error {
-        if error.model > error.persistence * 1.02 && ticks.len() >= TICKS_TO_COMPARE {
-            return Err(TrainError::WorseThanPersistence { model: error.model, persistence: error.persistence });
-        }
+    if let Some(error) = one_step_error
+        && error.model > error.persistence * 1.02
+        && ticks.len() >= TICKS_TO_COMPARE
+    {
+        return Err(TrainError::WorseThanPersistence { model: error.model, persistence: error.persistence });
     }
     if extrapolated {
         notes.push(format!(
