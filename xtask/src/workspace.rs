@@ -54,7 +54,7 @@ impl Workspace {
     pub(crate) fn build_programs(&self) -> Outcome {
         crate::outcome::step("build the engine and the window");
         let mut cargo = self.cargo();
-        // Of the whole workspace, so that features are those of the tests and nothing is compiled twice.
+        // Of the whole workspace, as the tests are; without their own dependencies a few features still differ.
         cargo.args(["build", "--workspace", "--bins"]);
         crate::process::run(&mut cargo)
     }
