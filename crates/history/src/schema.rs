@@ -13,12 +13,17 @@ use crate::error::HistoryError;
 /// `application_id` of a history: "SGLS".
 pub(crate) const APPLICATION_ID: i64 = 0x5347_4C53;
 /// The newest schema that this program writes.
-pub(crate) const SCHEMA: i64 = 1;
+pub(crate) const SCHEMA: i64 = 2;
 
 /// All migrations, oldest first.
 pub(crate) fn migrator() -> Migrator {
-    let sql = SqlStr::from_static(include_str!("../../../migrations/0001_history.sql"));
-    Migrator::with_migrations(vec![Migration::new(1, "history".into(), MigrationType::Simple, sql, false)])
+    let migration = |version, name: &'static str, sql| {
+        Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "history", include_str!("../../../migrations/0001_history.sql")),
+        migration(2, "outages and corrections", include_str!("../../../migrations/0002_outages_and_corrections.sql")),
+    ])
 }
 
 /// What a file is.
