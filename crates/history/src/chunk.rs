@@ -7,12 +7,12 @@ use crate::codec::{CodecError, Plain, Reader, put_column, put_runs, put_values, 
 
 /// The format's version: its first byte.
 const VERSION: u8 = 1;
-/// A chunk below this many samples is continued by the next merge.
-pub(crate) const CHUNK_SAMPLES_FULL: usize = 4096;
+/// A chunk of this many samples is left as it is, unless late samples fall into it.
+pub(crate) const CHUNK_SAMPLES_FULL: usize = 16_384;
 /// A chunk that began this long before is not continued either, so that retention is right to a week.
 pub(crate) const CHUNK_NS_FULL: i64 = 7 * 86_400_000_000_000;
 /// A chunk above this many samples is split (unless all of them have one time).
-pub(crate) const CHUNK_SAMPLES_MAX: usize = 8192;
+pub(crate) const CHUNK_SAMPLES_MAX: usize = 32_768;
 
 /// One sample of a known tag. Stored and compared bit by bit.
 #[derive(Clone, Copy, Debug)]
@@ -50,24 +50,31 @@ impl Row {
     }
 }
 
-/// Sorts by time, keeps the order of arrival within a time, and drops exact repetitions.
-pub(crate) fn sort_and_join(rows: &mut Vec<Row>) {
+/// Sorts by time and keeps one row a time: the last that arrived. What it replaced is returned, in its order, without
+/// repetitions.
+pub(crate) fn sort_and_join(rows: &mut Vec<Row>) -> Vec<Row> {
     if !rows.is_sorted_by_key(|row| row.time) {
+        // Stable: rows of one time keep the order in which they arrived.
         rows.sort_by_key(|row| row.time);
     }
-    let mut kept = 0;
-    let mut same_time_from = 0;
-    for index in 0..rows.len() {
-        let row = rows[index];
-        if kept > 0 && rows[kept - 1].time != row.time {
-            same_time_from = kept;
+    let mut replaced = Vec::new();
+    let (mut kept, mut from) = (0, 0);
+    while from < rows.len() {
+        let time = rows[from].time;
+        let to = from + rows[from..].iter().take_while(|row| row.time == time).count();
+        let last = rows[to - 1];
+        let former = rows[from..to - 1].iter().filter(|row| !row.is_same(&last));
+        for row in former {
+            if !replaced.last().is_some_and(|other| row.is_same(other)) {
+                replaced.push(*row);
+            }
         }
-        if !rows[same_time_from..kept].iter().any(|other| other.is_same(&row)) {
-            rows[kept] = row;
-            kept += 1;
-        }
+        rows[kept] = last;
+        kept += 1;
+        from = to;
     }
     rows.truncate(kept);
+    replaced
 }
 
 /// The median time between neighbours of sorted rows, in nanoseconds; 0 with fewer than two times.
@@ -122,27 +129,15 @@ pub(crate) fn decode(body: &[u8]) -> Result<Vec<Row>, CodecError> {
     Ok(rows)
 }
 
-/// Cuts sorted rows into pieces of about [`CHUNK_SAMPLES_FULL`] to [`CHUNK_SAMPLES_MAX`], never within one time.
-pub(crate) fn split(rows: Vec<Row>) -> Vec<Vec<Row>> {
-    let mut pieces = Vec::new();
-    let mut rest = rows.as_slice();
-    while rest.len() > CHUNK_SAMPLES_MAX {
-        let time = rest[CHUNK_SAMPLES_FULL].time;
-        let mut cut = rest.partition_point(|row| row.time < time);
-        if cut == 0 {
-            cut = rest.partition_point(|row| row.time <= time);
-        }
+/// Cuts sorted rows into pieces of [`CHUNK_SAMPLES_FULL`] to [`CHUNK_SAMPLES_MAX`].
+pub(crate) fn split(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let cut = if rest.len() > CHUNK_SAMPLES_MAX { CHUNK_SAMPLES_FULL } else { rest.len() };
         let (piece, tail) = rest.split_at(cut);
-        pieces.push(piece.to_vec());
         rest = tail;
-    }
-    if pieces.is_empty() {
-        return vec![rows];
-    }
-    if !rest.is_empty() {
-        pieces.push(rest.to_vec());
-    }
-    pieces
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 #[cfg(test)]
@@ -163,11 +158,23 @@ mod tests {
     }
 
     #[test]
-    fn pieces_never_part_one_time_and_lose_nothing() {
-        let rows: Vec<Row> = (0..30_000).map(|index| row(index / 5000)).collect();
-        let pieces = split(rows.clone());
-        assert!(pieces.len() > 3);
-        assert!(pieces.windows(2).all(|pair| pair[0].last().unwrap().time < pair[1][0].time));
-        assert_eq!(pieces.iter().map(Vec::len).sum::<usize>(), rows.len());
+    fn pieces_lose_nothing_and_none_is_small() {
+        let rows: Vec<Row> = (0..100_000).map(row).collect();
+        let pieces: Vec<&[Row]> = split(&rows).collect();
+        assert!(pieces.iter().all(|piece| (CHUNK_SAMPLES_FULL..=CHUNK_SAMPLES_MAX).contains(&piece.len())));
+        assert_eq!(
+            pieces.iter().flat_map(|piece| piece.iter()).map(|row| row.time).sum::<i64>(),
+            (0..100_000_i64).sum::<i64>()
+        );
+        assert_eq!(split(&[]).count(), 0);
+    }
+
+    #[test]
+    fn the_last_value_of_a_time_stays_and_what_it_replaced_is_told() {
+        let value = |time, value| Row { time, value, flags: 0 };
+        let mut rows = vec![value(2, 1.0), value(1, 5.0), value(2, 2.0), value(2, 1.0), value(2, 2.0), value(1, 5.0)];
+        let replaced = sort_and_join(&mut rows);
+        assert_eq!(rows.iter().map(|row| (row.time, row.value)).collect::<Vec<_>>(), [(1, 5.0), (2, 2.0)]);
+        assert_eq!(replaced.iter().map(|row| (row.time, row.value)).collect::<Vec<_>>(), [(2, 1.0)]);
     }
 }

@@ -3,29 +3,42 @@
 //! Every step reads and computes outside of any write transaction and then replaces what it read in one short one. So a
 //! step that is cut off anywhere has changed nothing, and a step that is done again finds nothing to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use serde::Serialize;
 use sightglass_protocol::UtcNanos;
-use sqlx::{QueryBuilder, Row as _, Sqlite, Transaction};
+use sqlx::{FromRow, QueryBuilder, Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 
 use crate::{
+    batch::Batch,
     chunk::{self, CHUNK_NS_FULL, CHUNK_SAMPLES_FULL, Row, median_interval, sort_and_join},
     codec::{LEVEL_CHUNK, row_crc},
+    correction,
     error::HistoryError,
     open::History,
     output::OUTPUT_TICKS_FULL,
     raw::{StoredChunk, blocking, decode_batch, json_list},
-    rollup::{self, Cell, LEVELS, REDUCTION_MIN, bucket_ns, slot_ns, slot_range, sum_up},
-    signals::{Decoded, collect},
-    writer::Durability,
+    rollup::{LEVELS, level_for, slot_ns, slot_range},
+    writer::{BATCH_SAMPLES_MAX, Durability},
 };
 
 /// The most samples that one step takes from batches (unless a single batch has more): bounds memory and the length of
 /// its transaction.
-const STEP_SAMPLES_MAX: i64 = 1 << 19;
-/// The most roll-up blocks that one step builds.
-const STEP_BLOCKS_MAX: i64 = 64;
+const STEP_SAMPLES_MAX: i64 = 1 << 20;
+/// The most stored samples that one step writes anew since new ones fall into their chunks; the tags beyond it wait in
+/// their batches for the next step.
+const STEP_REWRITE_SAMPLES_MAX: i64 = 4 << 20;
+/// Small chunks are joined only while a step has written less than this anew.
+const STEP_JOIN_SAMPLES_MAX: i64 = 2 << 20;
+/// Stored samples whose encoded chunks are in memory at once.
+const GROUP_SAMPLES_MAX: i64 = 1 << 19;
+/// The most neighbours that are joined at once: each is at least as large as all later ones together, so that this many
+/// make up far more than a full chunk.
+const NEIGHBOURS_MAX: i64 = 16;
 /// Rows of one INSERT, far below SQLite's limit of bound values.
 const INSERT_ROWS_MAX: usize = 64;
 
@@ -34,37 +47,47 @@ const INSERT_ROWS_MAX: usize = 64;
 pub struct MergeStats {
     /// Batches that became chunks.
     pub batches: u64,
-    /// Samples in them, repetitions within one step left out.
+    /// Samples in them.
     pub samples: u64,
     /// Chunks written.
     pub chunks: u64,
+    /// Samples in those chunks: how often a sample is written on average is this by `samples`.
+    pub samples_written: u64,
+    /// Former values that later ones of the same time replaced.
+    pub corrections: u64,
     /// Roll-up blocks written.
     pub blocks: u64,
     /// Rows of predictions that were merged into longer ones.
     pub outputs: u64,
+    /// The longest time for which a commit had to wait, in microseconds.
+    pub locked_us_max: u64,
 }
 
 /// New chunks and the rows that they replace.
 #[derive(Default)]
-struct Plan {
+pub(crate) struct Plan {
     replaced: Vec<i64>,
-    chunks: Vec<NewChunk>,
+    pub(crate) chunks: Vec<NewChunk>,
     /// Slots of level 0 that have new samples: tag, slot.
     slots: BTreeSet<(i64, i64)>,
+    /// Slots to be built: level, tag, slot. The lowest level at which a block pays for the tag's usual interval.
+    due: BTreeSet<(i64, i64, i64)>,
+    /// Former values by tag.
+    corrections: Vec<(i64, Vec<Row>)>,
 }
 
-struct NewChunk {
+pub(crate) struct NewChunk {
     tag: i64,
     first: i64,
     last: i64,
-    samples: i64,
+    pub(crate) samples: i64,
     interval_ns: i64,
     crc: i64,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl NewChunk {
-    fn new(tag: i64, rows: &[Row]) -> Self {
+    pub(crate) fn new(tag: i64, rows: &[Row]) -> Self {
         let body = chunk::encode(rows, LEVEL_CHUNK);
         let (first, last, samples) = (rows[0].time, rows[rows.len() - 1].time, rows.len() as i64);
         let interval_ns = median_interval(rows);
@@ -73,15 +96,59 @@ impl NewChunk {
     }
 }
 
-/// New samples of one tag, and the chunk that they go on from or fall into.
+/// New samples of one tag, and the chunks that they fall into or go on from, oldest first.
 struct Part {
     tag: i64,
     rows: Vec<Row>,
-    into: Option<StoredChunk>,
+    into: Vec<Place>,
+}
+
+/// A chunk, without its body.
+#[derive(Clone, Copy)]
+struct Place {
+    id: i64,
+    first_time: i64,
+    last_time: i64,
+    samples: i64,
+}
+
+impl FromRow<'_, SqliteRow> for Place {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            first_time: row.try_get(1)?,
+            last_time: row.try_get(2)?,
+            samples: row.try_get(3)?,
+        })
+    }
+}
+
+impl Place {
+    fn is_full(&self, time: i64) -> bool {
+        self.samples as usize >= CHUNK_SAMPLES_FULL || time.saturating_sub(self.first_time) >= CHUNK_NS_FULL
+    }
+}
+
+/// What one step takes from batches.
+struct Taken {
+    seqs: Vec<i64>,
+    batches: Vec<Arc<Batch>>,
+}
+
+impl Taken {
+    fn tags(&self) -> BTreeSet<i64> {
+        self.batches.iter().flat_map(|batch| batch.groups().map(|(tag, _)| tag)).collect()
+    }
+
+    /// The rows of `tag`, in the order of arrival.
+    fn rows(&self, tag: i64) -> Vec<Row> {
+        let parts: Vec<&[Row]> = self.batches.iter().map(|batch| batch.rows(tag)).collect();
+        parts.concat()
+    }
 }
 
 impl History {
-    /// Merges all batches wholly before `up_to` into chunks, builds the roll-ups that are complete by then, and merges
+    /// Merges all batches wholly before `up_to` (and those committed before them) into chunks, builds the roll-ups that are complete by then, and merges
     /// predictions before it. Call it every minute or so; writers wait for no longer than one short transaction. Safe
     /// to repeat and to be cut off.
     ///
@@ -107,82 +174,201 @@ impl History {
         damaged: &mut BTreeSet<i64>,
     ) -> Result<bool, HistoryError> {
         let mut snapshot = self.snapshot().await?;
-        let sizes: Vec<(i64, i64)> =
-            sqlx::query_as("SELECT seq, samples FROM sample_batch WHERE last_time < ?1 ORDER BY seq")
-                .bind(up_to)
-                .fetch_all(&mut *snapshot)
-                .await
-                .map_err(self.wrap())?;
-        let mut seqs = Vec::new();
+        let Some(taken) = self.take_batches(&mut snapshot, up_to, damaged).await? else { return Ok(false) };
+        let mut plan = Plan::default();
+        let (mut group, mut grouped, mut rewritten) = (Vec::new(), 0, 0);
+        let mut waiting = BTreeSet::new();
+        let mut samples = 0;
+        for tag in taken.tags() {
+            if rewritten > STEP_REWRITE_SAMPLES_MAX {
+                waiting.insert(tag);
+                continue;
+            }
+            let mut rows = taken.rows(tag);
+            samples += rows.len() as u64;
+            // Stable: rows of one time keep the order in which they arrived.
+            rows.sort_by_key(|row| row.time);
+            let joins = rewritten < STEP_JOIN_SAMPLES_MAX;
+            for part in place(&mut snapshot, tag, &rows, joins).await.map_err(self.wrap())? {
+                let stored: i64 = part.into.iter().map(|place| place.samples).sum();
+                rewritten += stored;
+                grouped += stored + part.rows.len() as i64;
+                group.push(part);
+            }
+            if grouped > GROUP_SAMPLES_MAX {
+                plan = self.plan(&mut snapshot, std::mem::take(&mut group), plan).await?;
+                grouped = 0;
+            }
+        }
+        plan = self.plan(&mut snapshot, group, plan).await?;
+        drop(snapshot);
+        let rest = blocking(move || {
+            let rest: Vec<(i64, Row)> =
+                waiting.iter().flat_map(|&tag| taken.rows(tag).into_iter().map(move |row| (tag, row))).collect();
+            Ok((taken.seqs, taken.batches.len(), rest))
+        });
+        let (seqs, count, rest) = rest.await?;
+        self.store(&seqs, plan, rest, stats).await?;
+        stats.batches += count as u64;
+        stats.samples += samples;
+        Ok(true)
+    }
+
+    /// The oldest batches up to the last one wholly before `up_to`, as many as a step may have; `None` when there is none
+    /// that can be read. In the order of their commits without exception, so that the last value of a time is the last
+    /// that came.
+    async fn take_batches(
+        &self,
+        snapshot: &mut Transaction<'_, Sqlite>,
+        up_to: i64,
+        damaged: &mut BTreeSet<i64>,
+    ) -> Result<Option<Taken>, HistoryError> {
+        let sizes: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT seq, samples FROM sample_batch WHERE seq <=
+                 (SELECT max(seq) FROM sample_batch WHERE last_time < ?1) ORDER BY seq",
+        )
+        .bind(up_to)
+        .fetch_all(&mut **snapshot)
+        .await
+        .map_err(self.wrap())?;
+        let mut taken = Taken { seqs: Vec::new(), batches: Vec::new() };
         let mut samples = 0;
         for (seq, count) in sizes {
             if damaged.contains(&seq) {
                 continue;
             }
-            if !seqs.is_empty() && samples + count > STEP_SAMPLES_MAX {
+            if !taken.seqs.is_empty() && samples + count > STEP_SAMPLES_MAX {
                 break;
             }
-            seqs.push(seq);
-            samples += count;
-        }
-        if seqs.is_empty() {
-            return Ok(false);
-        }
-        let rows = sqlx::query(
-            "SELECT seq, first_time, last_time, samples, crc, body FROM sample_batch
-             WHERE seq IN (SELECT value FROM json_each(?1)) ORDER BY seq",
-        )
-        .bind(json_list(seqs.iter().copied()))
-        .fetch_all(&mut *snapshot)
-        .await
-        .map_err(self.wrap())?;
-        let (by_tag, unreadable) = blocking(move || {
-            let mut by_tag: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
-            let mut unreadable = Vec::new();
-            for row in &rows {
-                match decode_batch(row) {
-                    Ok((_, batch)) => {
-                        for (tag, rows) in batch.groups() {
-                            by_tag.entry(tag).or_default().extend_from_slice(rows);
-                        }
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "a batch cannot be merged and stays as it is");
-                        unreadable.push(row.get::<i64, _>(0));
-                    }
+            match self.batch(snapshot, seq).await? {
+                Ok(batch) => {
+                    samples += count;
+                    taken.seqs.push(seq);
+                    taken.batches.push(batch);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a batch cannot be merged and stays as it is");
+                    damaged.insert(seq);
                 }
             }
-            by_tag.values_mut().for_each(sort_and_join);
-            Ok((by_tag, unreadable))
-        })
-        .await?;
-        seqs.retain(|seq| !unreadable.contains(seq));
-        damaged.extend(unreadable);
-        let rows_taken: u64 = by_tag.values().map(|rows| rows.len() as u64).sum();
-        let mut parts = Vec::with_capacity(by_tag.len());
-        for (tag, rows) in by_tag {
-            place(&mut snapshot, tag, rows, &mut parts).await.map_err(self.wrap())?;
         }
-        drop(snapshot);
-        let plan = blocking(move || Ok(plan(parts))).await?;
-        self.store(&seqs, plan, stats).await?;
-        stats.batches += seqs.len() as u64;
-        stats.samples += rows_taken;
-        Ok(true)
+        Ok((!taken.seqs.is_empty()).then_some(taken))
     }
 
-    async fn store(&self, seqs: &[i64], plan: Plan, stats: &mut MergeStats) -> Result<(), HistoryError> {
+    /// A batch, from memory or from the file; inside, the error of one that is damaged.
+    async fn batch(
+        &self,
+        snapshot: &mut Transaction<'_, Sqlite>,
+        seq: i64,
+    ) -> Result<Result<Arc<Batch>, HistoryError>, HistoryError> {
+        if let Some(batch) = self.tail().get(seq) {
+            return Ok(Ok(batch));
+        }
+        let row = sqlx::query("SELECT seq, first_time, last_time, samples, crc, body FROM sample_batch WHERE seq = ?1")
+            .bind(seq)
+            .fetch_one(&mut **snapshot)
+            .await
+            .map_err(self.wrap())?;
+        blocking(move || Ok(decode_batch(&row).map(|(_, batch)| Arc::new(batch)))).await
+    }
+
+    /// Reads the chunks that `parts` go into and adds what becomes of them to `plan`.
+    async fn plan(
+        &self,
+        snapshot: &mut Transaction<'_, Sqlite>,
+        parts: Vec<Part>,
+        mut plan: Plan,
+    ) -> Result<Plan, HistoryError> {
+        let mut stored: BTreeMap<i64, StoredChunk> = BTreeMap::new();
+        let ids = parts.iter().flat_map(|part| part.into.iter().map(|place| place.id));
+        let rows = sqlx::query(
+            "SELECT id, tag, first_time, last_time, samples, interval_ns, crc, body FROM chunk
+             WHERE id IN (SELECT value FROM json_each(?1))",
+        )
+        .bind(json_list(ids))
+        .fetch_all(&mut **snapshot)
+        .await
+        .map_err(self.wrap())?;
+        for row in &rows {
+            let chunk = StoredChunk::from_row(row).map_err(self.wrap())?;
+            stored.insert(chunk.id, chunk);
+        }
+        blocking(move || {
+            for part in parts {
+                plan.add(part, &stored);
+            }
+            Ok(plan)
+        })
+        .await
+    }
+
+    /// Writes what a step made, in one transaction, and takes its batches away; `rest` is what of them has to wait.
+    async fn store(
+        &self,
+        seqs: &[i64],
+        plan: Plan,
+        rest: Vec<(i64, Row)>,
+        stats: &mut MergeStats,
+    ) -> Result<(), HistoryError> {
         stats.chunks += plan.chunks.len() as u64;
+        stats.samples_written += plan.chunks.iter().map(|chunk| chunk.samples as u64).sum::<u64>();
+        stats.corrections += plan.corrections.iter().map(|(_, rows)| rows.len() as u64).sum::<u64>();
+        let bytes = plan.chunks.iter().map(|chunk| chunk.body.len()).sum();
+        // The newest of the batches taken carry on: later ones stay later. There are enough, since each had no more.
+        let rest = blocking(move || {
+            Ok(rest.chunks(BATCH_SAMPLES_MAX).map(|part| Batch::new(part.to_vec())).collect::<Vec<_>>())
+        });
+        let rest = rest.await?;
+        let (done, kept) = seqs.split_at(seqs.len() - rest.len().min(seqs.len()));
+        let durability = if plan.corrections.is_empty() { Durability::Process } else { Durability::Power };
         let mut writing = self.writing("merging").await?;
-        let mut transaction = writing.begin(Durability::Process).await?;
-        store_plan(&mut transaction, seqs, plan).await.map_err(self.wrap())?;
-        transaction.commit().await.map_err(self.wrap())?;
+        let locked = Instant::now();
+        let mut transaction = writing.begin(durability).await?;
+        let wrap = self.wrap();
+        let removed: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(samples), 0) FROM sample_batch WHERE seq IN (SELECT value FROM json_each(?1))",
+        )
+        .bind(json_list(seqs.iter().copied()))
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(&wrap)?;
+        store_plan(&mut transaction, plan).await.map_err(&wrap)?;
+        sqlx::query("DELETE FROM sample_batch WHERE seq IN (SELECT value FROM json_each(?1))")
+            .bind(json_list(done.iter().copied()))
+            .execute(&mut *transaction)
+            .await
+            .map_err(&wrap)?;
+        let mut remaining = 0;
+        for (&seq, batch) in kept.iter().zip(&rest) {
+            let Some((first, last)) = batch.range() else { continue };
+            let body = batch.encode();
+            remaining += batch.len() as i64;
+            sqlx::query(
+                "UPDATE sample_batch SET first_time = ?2, last_time = ?3, samples = ?4, crc = ?5, body = ?6
+                 WHERE seq = ?1",
+            )
+            .bind(seq)
+            .bind(first)
+            .bind(last)
+            .bind(batch.len() as i64)
+            .bind(row_crc(&[first, last, batch.len() as i64], &[&body]))
+            .bind(&body)
+            .execute(&mut *transaction)
+            .await
+            .map_err(&wrap)?;
+        }
+        transaction.commit().await.map_err(&wrap)?;
+        if let Some(writer) = &self.inner.writer {
+            writer.merged(removed - remaining);
+        }
         let mut tail = self.tail();
         for &seq in seqs {
             tail.remove(seq);
         }
         drop(tail);
         drop(writing);
+        stats.locked_us_max = stats.locked_us_max.max(locked.elapsed().as_micros() as u64);
+        self.logged(bytes);
         Ok(())
     }
 
@@ -200,131 +386,151 @@ impl History {
         .map_err(self.wrap())?;
         transaction.commit().await.map_err(self.wrap())
     }
-
-    /// One step of roll-ups: at most [`STEP_BLOCKS_MAX`] slots, lowest level first.
-    async fn build_blocks(&self, stats: &mut MergeStats) -> Result<bool, HistoryError> {
-        let mut snapshot = self.snapshot().await?;
-        let due: Vec<(i64, i64, i64)> = sqlx::query_as(
-            "SELECT level, tag, slot FROM rollup_due
-             WHERE end_time < (SELECT merged_until FROM merge_progress)
-               AND level = (SELECT min(level) FROM rollup_due
-                            WHERE end_time < (SELECT merged_until FROM merge_progress))
-             LIMIT ?1",
-        )
-        .bind(STEP_BLOCKS_MAX)
-        .fetch_all(&mut *snapshot)
-        .await
-        .map_err(self.wrap())?;
-        if due.is_empty() {
-            return Ok(false);
-        }
-        let mut blocks = Vec::with_capacity(due.len());
-        for &(level, tag, slot) in &due {
-            let level = level as u32;
-            let (from, to) = slot_range(level, slot);
-            let below = level.checked_sub(1);
-            let mut stored = collect(&mut snapshot, &[tag], below, from, to).await.map_err(self.wrap())?;
-            let stored = stored.remove(&tag).unwrap_or_default();
-            let block = blocking(move || {
-                let Decoded { mut cells, rows, damaged } = stored.decode(from, to);
-                if let Some(error) = damaged.first() {
-                    // Without a block the readers look at what is left of the level below, and say so.
-                    tracing::error!(%error, "a roll-up was not built");
-                    return Ok(None);
-                }
-                cells.extend(rows.iter().map(Cell::of));
-                cells.sort_by_key(|cell| cell.time);
-                let buckets = sum_up(&cells, bucket_ns(level));
-                let pays = cells.len() >= buckets.len() * REDUCTION_MIN;
-                Ok(pays.then(|| rollup::encode(&buckets, level, slot)))
-            })
-            .await?;
-            if let Some(body) = block {
-                blocks.push((level, tag, slot, body));
-            }
-        }
-        drop(snapshot);
-        stats.blocks += blocks.len() as u64;
-        let mut writing = self.writing("merging").await?;
-        let mut transaction = writing.begin(Durability::Process).await?;
-        store_blocks(&mut transaction, &due, &blocks).await.map_err(self.wrap())?;
-        transaction.commit().await.map_err(self.wrap())?;
-        Ok(true)
-    }
 }
 
-/// Parts new rows of a tag by the chunk that each belongs to: the last one that starts at or before it.
+/// Parts new rows of a tag (sorted) by the chunk that each belongs to: the last one that starts at or before it. With
+/// `joins`, small chunks that the newest rows go on from are taken in as well.
 async fn place(
     snapshot: &mut Transaction<'_, Sqlite>,
     tag: i64,
-    rows: Vec<Row>,
-    parts: &mut Vec<Part>,
-) -> Result<(), sqlx::Error> {
-    let mut rest = rows.as_slice();
-    while let Some(head) = rest.first() {
-        let stored = sqlx::query(
-            "SELECT id, tag, first_time, last_time, samples, interval_ns, crc, body FROM chunk
-             WHERE tag = ?1 AND first_time <= ?2 ORDER BY first_time DESC LIMIT 1",
-        )
-        .bind(tag)
-        .bind(head.time)
-        .fetch_optional(&mut **snapshot)
-        .await?;
-        let into = stored.as_ref().map(StoredChunk::from_row).transpose()?;
-        let next: Option<i64> =
-            sqlx::query_scalar("SELECT min(first_time) FROM chunk WHERE tag = ?1 AND first_time > ?2")
-                .bind(tag)
-                .bind(head.time)
-                .fetch_one(&mut **snapshot)
-                .await?;
-        let end = next.map_or(rest.len(), |next| rest.partition_point(|row| row.time < next));
-        let (here, later) = rest.split_at(end);
-        // A full chunk is not written anew for what only comes after it.
-        let into = into.filter(|into| {
-            let is_full =
-                into.samples as usize >= CHUNK_SAMPLES_FULL || head.time.saturating_sub(into.first) >= CHUNK_NS_FULL;
-            into.last >= head.time || !is_full
-        });
+    rows: &[Row],
+    joins: bool,
+) -> Result<Vec<Part>, sqlx::Error> {
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };
+    // Those that rows may fall into, and before them, newest first, those that may be joined.
+    let within: Vec<Place> = sqlx::query_as(
+        "SELECT id, first_time, last_time, samples FROM chunk WHERE tag = ?1 AND first_time <= ?3 AND first_time >=
+             coalesce((SELECT max(first_time) FROM chunk WHERE tag = ?1 AND first_time <= ?2), ?2) ORDER BY first_time",
+    )
+    .bind(tag)
+    .bind(first.time)
+    .bind(last.time)
+    .fetch_all(&mut **snapshot)
+    .await?;
+    let is_newest: bool =
+        sqlx::query_scalar("SELECT NOT EXISTS (SELECT 1 FROM chunk WHERE tag = ?1 AND first_time > ?2)")
+            .bind(tag)
+            .bind(last.time)
+            .fetch_one(&mut **snapshot)
+            .await?;
+    let mut parts = Vec::with_capacity(1);
+    let mut rest = rows;
+    let mut places = within.iter().peekable();
+    if places.peek().is_some_and(|place| place.first_time > first.time) {
+        let (before, after) = rest.split_at(rest.partition_point(|row| row.time < within[0].first_time));
+        parts.push(Part { tag, rows: before.to_vec(), into: Vec::new() });
+        rest = after;
+    }
+    while let Some(place) = places.next() {
+        let end = places.peek().map_or(rest.len(), |next| rest.partition_point(|row| row.time < next.first_time));
+        let (here, after) = rest.split_at(end);
+        rest = after;
+        let Some(head) = here.first() else { continue };
+        // A chunk is written anew for what falls into it. What comes after all chunks begins one of its own, and the
+        // small ones are joined below.
+        let is_last = after.is_empty() && is_newest;
+        let falls_into = place.last_time >= head.time || (!is_last && !place.is_full(head.time));
+        let into = if falls_into { vec![*place] } else { Vec::new() };
         parts.push(Part { tag, rows: here.to_vec(), into });
-        rest = later;
+    }
+    if !rest.is_empty() {
+        parts.push(Part { tag, rows: rest.to_vec(), into: Vec::new() });
+    }
+    if is_newest && joins {
+        // No further back than to where earlier ones of these rows go.
+        let after = parts.iter().rev().nth(1).and_then(|part| part.rows.last()).map_or(i64::MIN, |row| row.time);
+        if let Some(newest) = parts.last_mut() {
+            join_neighbours(snapshot, newest, after).await?;
+        }
+    }
+    Ok(parts)
+}
+
+/// Takes in the chunks before the newest rows while each is no larger than what has come together after it: every
+/// sample is then written anew as often as a chunk can be doubled, however few come at a time. Only chunks that begin
+/// later than `after`.
+async fn join_neighbours(snapshot: &mut Transaction<'_, Sqlite>, newest: &mut Part, after: i64) -> Result<(), sqlx::Error> {
+    let Some(head) = newest.rows.first() else { return Ok(()) };
+    let before = newest.into.first().map_or(head.time, |place| place.first_time.min(head.time));
+    let neighbours: Vec<Place> = sqlx::query_as(
+        "SELECT id, first_time, last_time, samples FROM chunk WHERE tag = ?1 AND first_time < ?2
+         ORDER BY first_time DESC LIMIT ?3",
+    )
+    .bind(newest.tag)
+    .bind(before)
+    .bind(NEIGHBOURS_MAX)
+    .fetch_all(&mut **snapshot)
+    .await?;
+    let mut together = newest.rows.len() as i64 + newest.into.iter().map(|place| place.samples).sum::<i64>();
+    for neighbour in neighbours {
+        if neighbour.samples > together || neighbour.is_full(head.time) || neighbour.first_time <= after {
+            break;
+        }
+        together += neighbour.samples;
+        newest.into.insert(0, neighbour);
     }
     Ok(())
 }
 
-fn plan(parts: Vec<Part>) -> Plan {
-    let mut plan = Plan::default();
-    for part in parts {
-        for row in &part.rows {
-            plan.slots.insert((part.tag, row.time.div_euclid(slot_ns(0))));
-        }
-        let into = part.into.and_then(|into| match into.decode() {
-            Ok(rows) => Some((into.id, rows)),
-            Err(error) => {
-                // It can be read no more, so that a chunk beside it hides nothing.
-                tracing::error!(%error, "a chunk cannot be continued and stays as it is");
-                None
-            }
-        });
-        let rows = match into {
-            None => part.rows,
-            Some((id, mut rows)) => {
-                let before = rows.len();
-                rows.extend(part.rows);
-                sort_and_join(&mut rows);
-                if rows.len() == before {
-                    // Only repetitions of what is there.
-                    continue;
+impl Plan {
+    fn add(&mut self, part: Part, stored: &BTreeMap<i64, StoredChunk>) {
+        let mut slots = part.rows.iter().map(|row| row.time.div_euclid(slot_ns(0))).collect::<Vec<_>>();
+        slots.dedup();
+        let mut rows = Vec::new();
+        let mut replaced = Vec::new();
+        for place in &part.into {
+            match stored.get(&place.id).map(StoredChunk::decode) {
+                Some(Ok(stored)) => {
+                    rows.extend(stored);
+                    replaced.push(place.id);
                 }
-                plan.replaced.push(id);
-                rows
+                Some(Err(error)) => {
+                    // It can be read no more, so that a chunk beside it hides nothing.
+                    tracing::error!(%error, "a chunk cannot be continued and stays as it is");
+                }
+                None => {}
             }
-        };
-        plan.chunks.extend(chunk::split(rows).iter().map(|rows| NewChunk::new(part.tag, rows)));
+        }
+        let before = rows.len();
+        rows.extend(part.rows);
+        let corrected = sort_and_join(&mut rows);
+        if rows.len() == before && corrected.is_empty() {
+            // Only repetitions of what is there.
+            return;
+        }
+        if !corrected.is_empty() {
+            self.corrections.push((part.tag, corrected));
+        }
+        let level = level_for(median_interval(&rows));
+        let shrink = 10i64.pow(level);
+        self.due.extend(slots.iter().map(|slot| (i64::from(level), part.tag, slot.div_euclid(shrink))));
+        self.slots.extend(slots.into_iter().map(|slot| (part.tag, slot)));
+        self.replaced.extend(replaced);
+        self.chunks.extend(chunk::split(&rows).map(|rows| NewChunk::new(part.tag, rows)));
     }
-    plan
+
+    /// Chunks of samples (sorted by time) that lie where there are none yet.
+    pub(crate) fn of_new(tag: i64, rows: Vec<Row>) -> Self {
+        let mut plan = Self::default();
+        plan.add(Part { tag, rows, into: Vec::new() }, &BTreeMap::new());
+        plan
+    }
+
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.replaced.extend(other.replaced);
+        self.chunks.extend(other.chunks);
+        self.slots.extend(other.slots);
+        self.due.extend(other.due);
+        self.corrections.extend(other.corrections);
+    }
+
+    /// Whether it has chunks of `tag`.
+    pub(crate) fn has(&self, tag: i64) -> bool {
+        self.chunks.iter().any(|chunk| chunk.tag == tag)
+    }
 }
 
-async fn store_plan(transaction: &mut Transaction<'_, Sqlite>, seqs: &[i64], plan: Plan) -> Result<(), sqlx::Error> {
+pub(crate) async fn store_plan(transaction: &mut Transaction<'_, Sqlite>, plan: Plan) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM chunk WHERE id IN (SELECT value FROM json_each(?1))")
         .bind(json_list(plan.replaced))
         .execute(&mut **transaction)
@@ -346,70 +552,38 @@ async fn store_plan(transaction: &mut Transaction<'_, Sqlite>, seqs: &[i64], pla
     }
     let merged_until: i64 =
         sqlx::query_scalar("SELECT merged_until FROM merge_progress").fetch_one(&mut **transaction).await?;
-    let slots: Vec<(i64, i64)> = plan.slots.into_iter().collect();
     // What was summed up before these samples came is thrown away and built anew.
     for level in 0..LEVELS {
         let shrink = 10i64.pow(level);
-        let late: BTreeSet<(i64, i64)> = slots
+        let late: BTreeSet<(i64, i64)> = plan
+            .slots
             .iter()
             .map(|&(tag, slot)| (tag, slot.div_euclid(shrink)))
             .filter(|&(_, slot)| slot_range(level, slot).1 < merged_until)
             .collect();
-        for (tag, slot) in late {
-            sqlx::query("DELETE FROM rollup WHERE tag = ?1 AND level = ?2 AND slot = ?3")
-                .bind(tag)
+        let late: Vec<(i64, i64)> = late.into_iter().collect();
+        for run in late.chunk_by(|a, b| a.0 == b.0 && a.1 + 1 == b.1) {
+            sqlx::query("DELETE FROM rollup WHERE tag = ?1 AND level = ?2 AND slot BETWEEN ?3 AND ?4")
+                .bind(run[0].0)
                 .bind(level)
-                .bind(slot)
+                .bind(run[0].1)
+                .bind(run[run.len() - 1].1)
                 .execute(&mut **transaction)
                 .await?;
         }
     }
-    let due: Vec<(i64, i64, i64)> = slots.into_iter().map(|(tag, slot)| (0, tag, slot)).collect();
-    insert_due(transaction, &due).await?;
-    sqlx::query("DELETE FROM sample_batch WHERE seq IN (SELECT value FROM json_each(?1))")
-        .bind(json_list(seqs.iter().copied()))
-        .execute(&mut **transaction)
-        .await?;
+    insert_due(transaction, &plan.due.into_iter().collect::<Vec<_>>()).await?;
+    for (tag, rows) in plan.corrections {
+        correction::store(transaction, tag, &rows).await?;
+    }
     Ok(())
 }
 
-async fn store_blocks(
+/// Level, tag, slot.
+pub(crate) async fn insert_due(
     transaction: &mut Transaction<'_, Sqlite>,
     due: &[(i64, i64, i64)],
-    blocks: &[(u32, i64, i64, Vec<u8>)],
 ) -> Result<(), sqlx::Error> {
-    for (level, tag, slot, body) in blocks {
-        sqlx::query(
-            "INSERT INTO rollup (tag, level, slot, crc, body) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (tag, level, slot) DO UPDATE SET crc = excluded.crc, body = excluded.body",
-        )
-        .bind(tag)
-        .bind(level)
-        .bind(slot)
-        .bind(row_crc(&[*tag, i64::from(*level), *slot], &[body]))
-        .bind(body)
-        .execute(&mut **transaction)
-        .await?;
-    }
-    for &(level, tag, slot) in due {
-        sqlx::query("DELETE FROM rollup_due WHERE level = ?1 AND end_time = ?2 AND tag = ?3 AND slot = ?4")
-            .bind(level)
-            .bind(slot_range(level as u32, slot).1)
-            .bind(tag)
-            .bind(slot)
-            .execute(&mut **transaction)
-            .await?;
-    }
-    let above: BTreeSet<(i64, i64, i64)> = due
-        .iter()
-        .filter(|&&(level, _, _)| level + 1 < i64::from(LEVELS))
-        .map(|&(level, tag, slot)| (level + 1, tag, slot.div_euclid(10)))
-        .collect();
-    insert_due(transaction, &above.into_iter().collect::<Vec<_>>()).await
-}
-
-/// Level, tag, slot.
-async fn insert_due(transaction: &mut Transaction<'_, Sqlite>, due: &[(i64, i64, i64)]) -> Result<(), sqlx::Error> {
     for due in due.chunks(INSERT_ROWS_MAX) {
         let mut insert = QueryBuilder::<Sqlite>::new("INSERT OR IGNORE INTO rollup_due (level, end_time, tag, slot) ");
         insert.push_values(due, |mut row, &(level, tag, slot)| {

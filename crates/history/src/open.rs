@@ -19,6 +19,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use crate::{
+    checkpoint::{Checkpointer, LOG_BYTES_KEPT, LOG_PAGES_MAX},
     error::HistoryError,
     plant::{Ids, look_up, register},
     schema::{FileState, SCHEMA, inspect, migrator},
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     /// Held by whatever rewrites stored rows (merge, retention), so that each may read first and write later.
     pub(crate) rewriting: Mutex<()>,
     pub(crate) tail: std::sync::Mutex<Tail>,
+    pub(crate) checkpointer: Checkpointer,
     schema: i64,
     /// The session's row; 0 when opened read-only.
     session: i64,
@@ -112,6 +114,10 @@ impl History {
                 .await
                 .map_err(wrap)?;
         let closed = video::close_dangling(&mut transaction, dir).await.map_err(wrap)?;
+        let unmerged: i64 = sqlx::query_scalar("SELECT coalesce(sum(samples), 0) FROM sample_batch")
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(wrap)?;
         transaction.commit().await.map_err(wrap)?;
         if died {
             tracing::info!(dir = %dir.display(), segments = closed, "the former run did not end cleanly; its records were kept");
@@ -123,15 +129,18 @@ impl History {
             plant: plant.clone(),
             ids,
             readers,
-            writer: Some(WriteHalf::new(connection)),
+            writer: Some(WriteHalf::new(connection, unmerged)),
             rewriting: Mutex::new(()),
             tail: std::sync::Mutex::default(),
+            checkpointer: Checkpointer::new(),
             schema: SCHEMA,
             session,
             recovered: died,
             _lock: Some(lock),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        inner.checkpointer.start(&inner);
+        Ok(Self { inner })
     }
 
     /// Opens the history in `dir` for looking at it, also while an engine records into it, and also one of a newer
@@ -181,6 +190,7 @@ impl History {
             writer: None,
             rewriting: Mutex::new(()),
             tail: std::sync::Mutex::default(),
+            checkpointer: Checkpointer::new(),
             schema,
             session: 0,
             recovered: false,
@@ -217,6 +227,7 @@ impl History {
     pub async fn close(self) -> Result<(), HistoryError> {
         self.inner.readers.close().await;
         let Some(writer) = &self.inner.writer else { return Ok(()) };
+        self.inner.checkpointer.stop().await;
         let Some(mut connection) = writer.take().await else { return Ok(()) };
         let wrap = |source| self.error(source);
         sqlx::query("UPDATE session SET clean = 1 WHERE id = ?1")
@@ -270,8 +281,15 @@ pub(crate) async fn writing_connection(dir: &Path) -> Result<SqliteConnection, s
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", LOG_PAGES_MAX.to_string())
+        .pragma("journal_size_limit", LOG_BYTES_KEPT.to_string())
         .connect()
         .await
+}
+
+/// A connection that may write, for folding in the log.
+pub(crate) async fn plain_connection(dir: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    base_options(&dir.join(FILE_NAME)).connect().await
 }
 
 async fn pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {

@@ -59,12 +59,17 @@ impl History {
         if rows.is_empty() {
             return Ok(());
         }
+        let mut bytes = 0;
         let mut writing = self.writing("recording predictions").await?;
         let mut transaction = writing.begin(Durability::Process).await?;
         for (line, output) in rows {
             insert(&mut transaction, line, &output).await.map_err(self.wrap())?;
+            bytes += output.bodies.iter().map(Vec::len).sum::<usize>();
         }
-        transaction.commit().await.map_err(self.wrap())
+        transaction.commit().await.map_err(self.wrap())?;
+        drop(writing);
+        self.logged(bytes);
+        Ok(())
     }
 
     /// What was predicted one tick ahead, at the tick it speaks of, for each of `tags` of `line`, at most two a pixel:

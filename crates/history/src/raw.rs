@@ -154,8 +154,8 @@ impl History {
         Ok(batches)
     }
 
-    /// Every sample of `tag` from `from` to `to` (both within), oldest first, in the order of arrival within one time.
-    /// Exactly as it came in; the same sample twice is there once.
+    /// Every sample of `tag` from `from` to `to` (both within), oldest first, one a time: the last that arrived (see
+    /// [`History::corrections`]). Exactly as it came in.
     ///
     /// # Errors
     /// [`HistoryError::Damaged`] where a stored row does not pass its checksum; a range upside down; SQLite's own.
@@ -173,10 +173,19 @@ impl History {
         to: i64,
     ) -> Result<Vec<(i64, Vec<Row>)>, HistoryError> {
         let mut snapshot = self.snapshot().await?;
-        let stored = chunks(&mut snapshot, tags, from, to).await.map_err(self.wrap())?;
-        let batches = self.unmerged(&mut snapshot, from, to).await?;
+        self.rows_within(&mut snapshot, tags, from, to).await
+    }
+
+    async fn rows_within(
+        &self,
+        snapshot: &mut Transaction<'_, Sqlite>,
+        tags: &[i64],
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(i64, Vec<Row>)>, HistoryError> {
+        let stored = chunks(snapshot, tags, from, to).await.map_err(self.wrap())?;
+        let batches = self.unmerged(snapshot, from, to).await?;
         let batches = batches.into_iter().collect::<Result<Vec<_>, _>>()?;
-        drop(snapshot);
         let tags = tags.to_vec();
         blocking(move || {
             let mut all = Vec::with_capacity(tags.len());
@@ -200,14 +209,15 @@ impl History {
     }
 
     /// All samples of the plant's tags from `from` to `to` (both within), in time order, page by page, so that any
-    /// range fits in memory.
+    /// range fits in memory. All pages are of the history as it was at the first one, whatever is written meanwhile;
+    /// until they are dropped, which may be at any time, the log is not cut back.
     pub fn samples(&self, from: UtcNanos, to: UtcNanos) -> SamplePages {
         self.pages(self.inner.ids.tags().to_vec(), from, to)
     }
 
     pub(crate) fn pages(&self, tags: Vec<i64>, from: UtcNanos, to: UtcNanos) -> SamplePages {
         let next = (from <= to).then_some(from.0);
-        SamplePages { history: self.clone(), tags, next, to: to.0, span: PAGE_NS_FIRST }
+        SamplePages { history: self.clone(), snapshot: None, tags, next, to: to.0, span: PAGE_NS_FIRST }
     }
 }
 
@@ -215,6 +225,8 @@ impl History {
 #[derive(Debug)]
 pub struct SamplePages {
     history: History,
+    /// The view that all pages are of; begun with the first.
+    snapshot: Option<Transaction<'static, Sqlite>>,
     tags: Vec<i64>,
     next: Option<i64>,
     to: i64,
@@ -242,19 +254,33 @@ impl SamplePages {
 
     /// The next page as rows of each tag.
     pub(crate) async fn next_rows(&mut self) -> Result<Option<Vec<(i64, Vec<Row>)>>, HistoryError> {
+        let mut snapshot = match self.snapshot.take() {
+            Some(snapshot) => snapshot,
+            None => self.history.snapshot().await?,
+        };
+        let rows = self.rows_of(&mut snapshot).await;
+        // Given back with the last page.
+        self.snapshot = self.next.is_some().then_some(snapshot);
+        rows
+    }
+
+    async fn rows_of(
+        &mut self,
+        snapshot: &mut Transaction<'static, Sqlite>,
+    ) -> Result<Option<Vec<(i64, Vec<Row>)>>, HistoryError> {
         while let Some(from) = self.next {
-            if self.is_nothing_from(from).await? {
+            if self.is_nothing_from(snapshot, from).await? {
                 self.next = None;
                 break;
             }
             let to = loop {
                 let to = from.saturating_add(self.span - 1).min(self.to);
-                if self.span <= 1 || self.decoded(from, to).await? <= PAGE_DECODED_MAX {
+                if self.span <= 1 || self.decoded(snapshot, from, to).await? <= PAGE_DECODED_MAX {
                     break to;
                 }
                 self.span = (self.span / 4).max(1);
             };
-            let rows = self.history.raw_rows(&self.tags, from, to).await?;
+            let rows = self.history.rows_within(snapshot, &self.tags, from, to).await?;
             self.next = if to < self.to { Some(to + 1) } else { None };
             let count: usize = rows.iter().map(|(_, rows)| rows.len()).sum();
             if count < PAGE_SAMPLES / 2 {
@@ -269,14 +295,17 @@ impl SamplePages {
         Ok(None)
     }
 
-    async fn is_nothing_from(&self, from: i64) -> Result<bool, HistoryError> {
-        let mut snapshot = self.history.snapshot().await?;
+    async fn is_nothing_from(
+        &self,
+        snapshot: &mut Transaction<'static, Sqlite>,
+        from: i64,
+    ) -> Result<bool, HistoryError> {
         let any: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM sample_batch WHERE last_time >= ?1)
                  OR EXISTS (SELECT 1 FROM chunk WHERE last_time >= ?1)",
         )
         .bind(from)
-        .fetch_one(&mut *snapshot)
+        .fetch_one(&mut **snapshot)
         .await
         .map_err(self.history.wrap())?;
         Ok(!any)
@@ -284,13 +313,17 @@ impl SamplePages {
 
     /// How many stored samples would have to be decoded for a range, not counting the one chunk a tag that any moment
     /// needs.
-    async fn decoded(&self, from: i64, to: i64) -> Result<i64, HistoryError> {
-        let mut snapshot = self.history.snapshot().await?;
+    async fn decoded(
+        &self,
+        snapshot: &mut Transaction<'static, Sqlite>,
+        from: i64,
+        to: i64,
+    ) -> Result<i64, HistoryError> {
         let chunks: Vec<(i64, i64)> = sqlx::query_as(chunks_within!("c.tag, c.samples"))
             .bind(json_list(self.tags.iter().copied()))
             .bind(from)
             .bind(to)
-            .fetch_all(&mut *snapshot)
+            .fetch_all(&mut **snapshot)
             .await
             .map_err(self.history.wrap())?;
         let batches: i64 = sqlx::query_scalar(
@@ -298,7 +331,7 @@ impl SamplePages {
         )
         .bind(from)
         .bind(to)
-        .fetch_one(&mut *snapshot)
+        .fetch_one(&mut **snapshot)
         .await
         .map_err(self.history.wrap())?;
         let further: i64 = chunks.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[1].1).sum();

@@ -8,18 +8,22 @@
 use sightglass_protocol::{Quality, time::SECOND};
 
 use crate::{
-    chunk::Row,
+    chunk::{Row, median_interval},
     codec::{CodecError, LEVEL_CHUNK, Reader, put_column, put_runs, put_values, put_varint},
 };
 
 /// The format's version: its first byte.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Without the column of good time; still read.
+const VERSION_WITHOUT_GOOD_TIME: u8 = 1;
 /// Levels: buckets of 1 s to 10^6 s (11.6 days), so that a century has few enough for any screen.
 pub(crate) const LEVELS: u32 = 7;
 /// Buckets in a slot.
 pub(crate) const SLOT_BUCKETS: i64 = 1000;
+/// A source that misses fewer than this many values in a row has no gap: the same rule as for a stale value.
+pub(crate) const GAP_PERIODS: i64 = 3;
 /// A block is stored only where it sums up at least this many samples (or cells of the level below) a bucket.
-pub(crate) const REDUCTION_MIN: usize = 4;
+pub(crate) const REDUCTION_MIN: usize = 8;
 
 /// The length of a bucket, in nanoseconds.
 pub(crate) const fn bucket_ns(level: u32) -> i64 {
@@ -29,6 +33,12 @@ pub(crate) const fn bucket_ns(level: u32) -> i64 {
 /// The length of a slot, in nanoseconds.
 pub(crate) const fn slot_ns(level: u32) -> i64 {
     bucket_ns(level) * SLOT_BUCKETS
+}
+
+/// The lowest level at which a block pays for samples every `interval_ns`.
+pub(crate) fn level_for(interval_ns: i64) -> u32 {
+    let pays = |level: &u32| bucket_ns(*level) / REDUCTION_MIN as i64 >= interval_ns;
+    (0..LEVELS).find(pays).unwrap_or(LEVELS - 1)
 }
 
 /// First and last nanosecond of a slot.
@@ -48,6 +58,9 @@ pub(crate) struct Cell {
     /// Samples with a usable, finite value; without one, the values below are NaN.
     pub(crate) good: u32,
     pub(crate) worst: Quality,
+    /// The time for which usable values stood: each until the next sample, at most three usual intervals, counted where
+    /// the sample lies.
+    pub(crate) good_ns: i64,
     pub(crate) min: f64,
     pub(crate) max: f64,
     pub(crate) sum: f64,
@@ -58,7 +71,18 @@ pub(crate) struct Cell {
 impl Cell {
     pub(crate) const fn empty(time: i64) -> Self {
         let nan = f64::NAN;
-        Self { time, count: 0, good: 0, worst: Quality::Good, min: nan, max: nan, sum: 0.0, first: nan, last: nan }
+        Self {
+            time,
+            count: 0,
+            good: 0,
+            worst: Quality::Good,
+            good_ns: 0,
+            min: nan,
+            max: nan,
+            sum: 0.0,
+            first: nan,
+            last: nan,
+        }
     }
 
     /// The cell of one sample. A value that is not finite cannot be drawn and counts as bad, whatever its quality says.
@@ -89,6 +113,7 @@ impl Cell {
             self.max = self.max.max(later.max);
             self.sum += later.sum;
             self.good = self.good.saturating_add(later.good);
+            self.good_ns = self.good_ns.saturating_add(later.good_ns);
         }
     }
 
@@ -97,6 +122,20 @@ impl Cell {
         let mean = self.sum / f64::from(self.good);
         if self.good > 0 && !mean.is_finite() { self.min / 2.0 + self.max / 2.0 } else { mean }
     }
+}
+
+/// The cells of sorted rows, with the time for which each stood.
+pub(crate) fn cells_of(rows: &[Row]) -> impl Iterator<Item = Cell> {
+    let usual = median_interval(rows);
+    let standing_max = usual.saturating_mul(GAP_PERIODS);
+    rows.iter().enumerate().map(move |(index, row)| {
+        let mut cell = Cell::of(row);
+        if cell.good > 0 {
+            let until_next = rows.get(index + 1).map_or(usual, |next| next.time.saturating_sub(row.time));
+            cell.good_ns = until_next.min(standing_max);
+        }
+        cell
+    })
 }
 
 /// Sums up cells (in time order) into buckets of `step` nanoseconds from the epoch.
@@ -129,6 +168,7 @@ pub(crate) fn encode(cells: &[Cell], level: u32, slot: i64) -> Vec<u8> {
     put_column(&mut out, &places, LEVEL_CHUNK);
     put_column(&mut out, &column(|cell| cell.count), LEVEL_CHUNK);
     put_column(&mut out, &column(|cell| cell.good), LEVEL_CHUNK);
+    put_column(&mut out, &cells.iter().map(|cell| cell.good_ns).collect::<Vec<i64>>(), LEVEL_CHUNK);
     put_runs(&mut out, &cells.iter().map(|cell| cell.worst as u8).collect::<Vec<u8>>());
     let values = |of: fn(&Cell) -> f64| cells.iter().filter(|cell| cell.good > 0).map(of).collect::<Vec<f64>>();
     let columns: [fn(&Cell) -> f64; 5] =
@@ -141,11 +181,21 @@ pub(crate) fn encode(cells: &[Cell], level: u32, slot: i64) -> Vec<u8> {
 
 pub(crate) fn decode(body: &[u8], level: u32, slot: i64) -> Result<Vec<Cell>, CodecError> {
     let mut reader = Reader::new(body);
-    reader.version(VERSION)?;
+    let version = reader.byte()?;
+    if version != VERSION && version != VERSION_WITHOUT_GOOD_TIME {
+        return Err(CodecError::Version(version));
+    }
     let count = reader.count()?;
     let places = reader.column::<u32>(count)?;
     let counts = reader.column::<u32>(count)?;
     let goods = reader.column::<u32>(count)?;
+    // Where it was not noted, a value stood for its share of the bucket.
+    let good_times = match version {
+        VERSION => reader.column::<i64>(count)?,
+        _ => (0..count)
+            .map(|index| bucket_ns(level) / i64::from(counts[index].max(1)) * i64::from(goods[index]))
+            .collect(),
+    };
     let worst = reader.runs(count)?;
     let full = goods.iter().filter(|&&good| good > 0).count();
     let mut columns = Vec::with_capacity(5);
@@ -160,6 +210,7 @@ pub(crate) fn decode(body: &[u8], level: u32, slot: i64) -> Result<Vec<Cell>, Co
         let mut cell = Cell::empty(time.clamp(i64::MIN.into(), i64::MAX.into()) as i64);
         cell.count = counts[index];
         cell.good = goods[index];
+        cell.good_ns = good_times[index];
         cell.worst = Quality::from_u8(worst[index]).unwrap_or(Quality::Bad);
         if cell.good > 0 {
             let mut next = |column: usize| columns[column].next().unwrap_or(f64::NAN);

@@ -1,6 +1,9 @@
 //! A question at any zoom: at most two points a pixel, from roll-ups, chunks and unmerged batches alike.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use sightglass_protocol::{
     Role, TagId, UtcNanos,
@@ -15,12 +18,12 @@ use crate::{
     error::HistoryError,
     open::History,
     raw::{StoredChunk, blocking, chunks, json_list},
-    rollup::{self, Cell, LEVELS, bucket_ns, slot_ns, slot_range, sum_up},
+    rollup::{self, Cell, GAP_PERIODS, LEVELS, bucket_ns, cells_of, slot_ns, slot_range, sum_up},
     steps::{checked, step, whole},
 };
 
-/// A source that misses fewer than this many values in a row has no gap: the same rule as for a stale value.
-const GAP_PERIODS: i64 = 3;
+/// More stored samples than this are summed up chunk by chunk instead of being laid side by side first: bounds memory.
+const ROWS_MAX: i64 = 1 << 18;
 
 /// A row of table `rollup`.
 #[derive(Debug)]
@@ -57,7 +60,50 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// Cells in time order, and the rows where the chunks were read, without what is damaged.
-    pub(crate) fn decode(self, from: i64, to: i64) -> Decoded {
+    fn decode(self, from: i64, to: i64) -> Decoded {
+        let (cells, mut damaged) = self.block_cells(from, to);
+        let mut rows = Vec::new();
+        for chunk in &self.chunks {
+            match self.rows(chunk) {
+                Ok(chunk) => rows.extend(chunk),
+                Err(error) => damaged.push(error),
+            }
+        }
+        Decoded { cells, rows, damaged }
+    }
+
+    /// Cells in time order, at most one a bucket of `step` and chunk or lower bucket: the chunks are never all decoded
+    /// at once.
+    pub(crate) fn sum_up(self, from: i64, to: i64, step: i64) -> Summed {
+        let (mut cells, mut damaged) = self.block_cells(from, to);
+        let mut entries = cells.len();
+        for chunk in &self.chunks {
+            match self.rows(chunk) {
+                Ok(rows) => {
+                    entries += rows.len();
+                    let mut sums: Vec<Cell> = Vec::new();
+                    for cell in cells_of(&rows) {
+                        match sums.last_mut() {
+                            // A sum keeps the time of its first sample, so that it finds its place among others.
+                            Some(sum) if sum.time.div_euclid(step) == cell.time.div_euclid(step) => sum.add(&cell),
+                            _ => sums.push(cell),
+                        }
+                    }
+                    cells.extend(sums);
+                }
+                Err(error) => damaged.push(error),
+            }
+        }
+        cells.sort_by_key(|cell| cell.time);
+        Summed { cells, entries, damaged }
+    }
+
+    /// How many samples its chunks have, some of which may lie outside of what is asked.
+    fn samples(&self) -> i64 {
+        self.chunks.iter().map(|chunk| chunk.samples).sum()
+    }
+
+    fn block_cells(&self, from: i64, to: i64) -> (Vec<Cell>, Vec<HistoryError>) {
         let mut damaged = Vec::new();
         let mut cells: Vec<Cell> = Vec::new();
         for block in &self.blocks {
@@ -66,24 +112,31 @@ impl Stored {
                 Err(error) => damaged.push(error),
             }
         }
-        let mut rows = Vec::new();
-        for chunk in &self.chunks {
-            match chunk.decode() {
-                Ok(chunk) => rows.extend(
-                    chunk.into_iter().filter(|row| self.raw_parts.iter().any(|&(a, b)| (a..=b).contains(&row.time))),
-                ),
-                Err(error) => damaged.push(error),
-            }
-        }
         cells.sort_by_key(|cell| cell.time);
-        Decoded { cells, rows, damaged }
+        (cells, damaged)
+    }
+
+    /// The rows of one of its chunks that are asked for.
+    fn rows(&self, chunk: &StoredChunk) -> Result<Vec<Row>, HistoryError> {
+        let mut rows = chunk.decode()?;
+        rows.retain(|row| self.raw_parts.iter().any(|&(a, b)| (a..=b).contains(&row.time)));
+        Ok(rows)
     }
 }
 
 /// What was stored of one tag.
-pub(crate) struct Decoded {
+struct Decoded {
+    cells: Vec<Cell>,
+    rows: Vec<Row>,
+    /// What did not pass its checksum.
+    damaged: Vec<HistoryError>,
+}
+
+/// What was stored of one tag, summed up.
+pub(crate) struct Summed {
     pub(crate) cells: Vec<Cell>,
-    pub(crate) rows: Vec<Row>,
+    /// Samples and lower buckets that were summed up.
+    pub(crate) entries: usize,
     /// What did not pass its checksum.
     pub(crate) damaged: Vec<HistoryError>,
 }
@@ -217,16 +270,17 @@ impl History {
         let step = step(from, to, pixels);
         let (whole_from, whole_to) = whole(from, to, step);
         let level = (0..LEVELS).rev().find(|&level| bucket_ns(level) <= step);
-        let file_tags = tags.iter().map(|&tag| self.file_tag(tag)).collect::<Result<Vec<_>, _>>()?;
+        let distinct: BTreeSet<TagId> = tags.iter().copied().collect();
+        let file_tags = distinct.iter().map(|&tag| self.file_tag(tag)).collect::<Result<Vec<_>, _>>()?;
 
         let mut snapshot = self.snapshot().await?;
         let mut stored = collect(&mut snapshot, &file_tags, level, whole_from, whole_to).await.map_err(self.wrap())?;
-        let any_holds = tags.iter().any(|&tag| self.holds(tag));
+        let any_holds = distinct.iter().any(|&tag| self.holds(tag));
         let since = if any_holds { i64::MIN } else { whole_from };
         let batches = self.unmerged(&mut snapshot, since, whole_to).await?;
         let batches: Vec<_> = batches.into_iter().filter_map(or_gap).collect();
-        let mut asked = Vec::with_capacity(tags.len());
-        for (&tag, file_tag) in tags.iter().zip(file_tags) {
+        let mut asked = Vec::with_capacity(distinct.len());
+        for (&tag, file_tag) in distinct.iter().zip(file_tags) {
             let holds = self.holds(tag);
             let before = if holds { last_chunk_before(&mut snapshot, file_tag, whole_from).await } else { Ok(None) };
             let interval: Option<i64> = sqlx::query_scalar(
@@ -250,11 +304,14 @@ impl History {
         }
         drop(snapshot);
         let points_max = pixels.max(1) as usize * 2;
-        blocking(move || {
+        let answered: Vec<Signal> = blocking(move || {
             let range = (from, to);
             Ok(asked.into_iter().map(|asked| asked.signal(&batches, range, step, points_max)).collect())
         })
-        .await
+        .await?;
+        // Each is looked up once, however often it is asked for.
+        let of = |tag: &TagId| answered.iter().find(|signal| signal.tag == *tag).cloned();
+        Ok(tags.iter().filter_map(of).collect())
     }
 
     fn holds(&self, tag: TagId) -> bool {
@@ -281,7 +338,12 @@ async fn last_chunk_before(
 impl Asked {
     fn signal(self, batches: &[Arc<Batch>], (from, to): (i64, i64), step: i64, points_max: usize) -> Signal {
         let (whole_from, whole_to) = whole(from, to, step);
-        let Decoded { cells, mut rows, damaged } = self.stored.decode(whole_from, whole_to);
+        let Decoded { cells, mut rows, damaged } = if self.stored.samples() > ROWS_MAX.max(points_max as i64) {
+            let Summed { cells, damaged, .. } = self.stored.sum_up(whole_from, whole_to, step);
+            Decoded { cells, rows: Vec::new(), damaged }
+        } else {
+            self.stored.decode(whole_from, whole_to)
+        };
         for error in damaged {
             or_gap::<()>(Err(error));
         }

@@ -1,6 +1,13 @@
 //! The one writer: a single connection, whose short transactions follow each other.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use sightglass_protocol::Sample;
 use sqlx::{Connection, Sqlite, Transaction, sqlite::SqliteConnection};
@@ -28,52 +35,86 @@ pub(crate) enum Durability {
     Power,
 }
 
-/// The writing connection, and how it syncs at present.
+/// A commit that comes so long after the last sync syncs too, whatever it asked for. With half of the promised second
+/// in hand, one sync that fails breaks no promise.
+const SYNC_AFTER: Duration = Duration::from_millis(500);
+
+/// The connection that writes.
+#[derive(Debug)]
+struct Connected {
+    connection: SqliteConnection,
+    /// How it syncs at present.
+    durability: Durability,
+    /// When a commit last synced (or was about to).
+    synced: Instant,
+    /// Whether anything was committed since without a sync.
+    unsynced: bool,
+}
+
+impl Connected {
+    /// Takes a connection that syncs every commit.
+    fn new(connection: SqliteConnection) -> Self {
+        Self { connection, durability: Durability::Power, synced: Instant::now(), unsynced: false }
+    }
+}
+
+/// The writing connection.
 #[derive(Debug)]
 pub(crate) struct WriteHalf {
-    connection: Mutex<Option<(SqliteConnection, Durability)>>,
+    connection: Mutex<Option<Connected>>,
+    /// Samples in batches that are not merged yet.
+    unmerged: AtomicI64,
 }
 
 impl WriteHalf {
-    /// Takes a connection that syncs every commit.
-    pub(crate) fn new(connection: SqliteConnection) -> Self {
-        Self { connection: Mutex::new(Some((connection, Durability::Power))) }
+    /// Takes a connection that syncs every commit, and how many samples wait to be merged.
+    pub(crate) fn new(connection: SqliteConnection, unmerged: i64) -> Self {
+        Self { connection: Mutex::new(Some(Connected::new(connection))), unmerged: AtomicI64::new(unmerged) }
     }
 
     pub(crate) async fn take(&self) -> Option<SqliteConnection> {
-        self.connection.lock().await.take().map(|(connection, _)| connection)
+        self.connection.lock().await.take().map(|connected| connected.connection)
+    }
+
+    pub(crate) fn merged(&self, samples: i64) {
+        self.unmerged.fetch_sub(samples, Ordering::Relaxed);
     }
 }
 
 /// The writing connection, while one caller has it.
 pub(crate) struct Writing<'a> {
     history: &'a History,
-    connection: MutexGuard<'a, Option<(SqliteConnection, Durability)>>,
+    connection: MutexGuard<'a, Option<Connected>>,
 }
 
 impl Writing<'_> {
     /// Starts a transaction; dropped without a commit, it is undone.
     pub(crate) async fn begin(&mut self, durability: Durability) -> Result<Transaction<'_, Sqlite>, HistoryError> {
-        let Some((connection, current)) = self.connection.as_mut() else { return Err(HistoryError::Closed) };
+        let Some(connected) = self.connection.as_mut() else { return Err(HistoryError::Closed) };
         let wrap = |source| self.history.error(source);
-        if connection.is_in_transaction() {
+        if connected.connection.is_in_transaction() {
             // The last one is still being undone, or SQLite undid it by itself (a full disk), of which sqlx knows
             // nothing: it would then refuse every transaction to come.
-            connection.ping().await.map_err(wrap)?;
-            if connection.is_in_transaction() {
-                *connection = writing_connection(&self.history.inner.dir).await.map_err(wrap)?;
-                *current = Durability::Power;
+            connected.connection.ping().await.map_err(wrap)?;
+            if connected.connection.is_in_transaction() {
+                connected.connection = writing_connection(&self.history.inner.dir).await.map_err(wrap)?;
+                connected.durability = Durability::Power;
             }
         }
-        if *current != durability {
+        let durability = if connected.synced.elapsed() >= SYNC_AFTER { Durability::Power } else { durability };
+        if connected.durability != durability {
             let pragma = match durability {
                 Durability::Process => "PRAGMA synchronous = NORMAL",
                 Durability::Power => "PRAGMA synchronous = FULL",
             };
-            sqlx::query(pragma).execute(&mut *connection).await.map_err(wrap)?;
-            *current = durability;
+            sqlx::query(pragma).execute(&mut connected.connection).await.map_err(wrap)?;
+            connected.durability = durability;
         }
-        connection.begin_with("BEGIN IMMEDIATE").await.map_err(wrap)
+        if durability == Durability::Power {
+            connected.synced = Instant::now();
+        }
+        connected.unsynced = durability == Durability::Process;
+        connected.connection.begin_with("BEGIN IMMEDIATE").await.map_err(wrap)
     }
 }
 
@@ -121,6 +162,31 @@ impl History {
         self.inner.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Syncs what was committed without a sync, so that a power cut takes none of it. To be called half a second after
+    /// the last commit of a busy time; while commits go on, one in half a second syncs by itself.
+    ///
+    /// # Errors
+    /// [`HistoryError::DiskFull`], [`HistoryError::NotWritable`], or SQLite's own.
+    pub async fn sync(&self) -> Result<(), HistoryError> {
+        let mut writing = self.writing("syncing").await?;
+        if writing.connection.as_ref().is_some_and(|connected| !connected.unsynced) {
+            return Ok(());
+        }
+        let mut transaction = writing.begin(Durability::Power).await?;
+        // SQLite syncs the log with a commit that has something in it.
+        sqlx::query("UPDATE merge_progress SET merged_until = merged_until")
+            .execute(&mut *transaction)
+            .await
+            .map_err(self.wrap())?;
+        transaction.commit().await.map_err(self.wrap())
+    }
+
+    /// Samples in batches that are not merged yet: when there are many, [`History::merge`] is due. Costs nothing.
+    pub fn unmerged_samples(&self) -> u64 {
+        let writer = self.inner.writer.as_ref();
+        writer.map_or(0, |writer| writer.unmerged.load(Ordering::Relaxed).max(0) as u64)
+    }
+
     /// Commits samples, in any order, of any tags. On return they survive the end of the process; after a power cut the
     /// last second of them may be missing.
     ///
@@ -141,6 +207,7 @@ impl History {
         if batches.is_empty() {
             return Ok(());
         }
+        let bytes = batches.iter().map(|(_, body)| body.len()).sum();
         let mut writing = self.writing("recording samples").await?;
         let mut transaction = writing.begin(Durability::Process).await?;
         let mut stored = Vec::with_capacity(batches.len());
@@ -162,6 +229,9 @@ impl History {
             stored.push((seq, batch));
         }
         transaction.commit().await.map_err(self.wrap())?;
+        if let Some(writer) = &self.inner.writer {
+            writer.unmerged.fetch_add(samples.len() as i64, Ordering::Relaxed);
+        }
         // Before the writer is let go, so that a merge never removes a batch that comes to the tail afterwards.
         let mut tail = self.tail();
         for (seq, batch) in stored {
@@ -169,6 +239,7 @@ impl History {
         }
         drop(tail);
         drop(writing);
+        self.logged(bytes);
         Ok(())
     }
 }

@@ -269,3 +269,18 @@ fn reading_goes_on_unmoved_while_batches_come_in_and_are_merged() {
         assert_eq!(one(&history, 0, at(0), at(1000), 2000).await.iter().map(|point| point.count).sum::<u32>(), 4000);
     });
 }
+
+#[test]
+fn a_tag_that_is_asked_for_twice_is_answered_twice() {
+    run(async {
+        let dir = folder();
+        let history = open(&dir).await;
+        history
+            .append(&(0..10).map(|second| sample(0, at(second).0, second as f64)).collect::<Vec<_>>())
+            .await
+            .unwrap();
+        let tags = [TagId(0), TagId(1), TagId(0)];
+        let signals = history.signals(&tags, at(0), at(10), 100).await.unwrap();
+        assert_eq!(signals.iter().map(|signal| signal.points.len()).collect::<Vec<_>>(), [10, 0, 10]);
+    });
+}
