@@ -5,10 +5,12 @@
 //! come in here. One file a job; [`outcome`] is how steps are told and how they fail.
 
 mod bench_faults;
+mod bench_history;
 mod demo;
 mod display;
 mod outcome;
 mod process;
+mod python;
 mod screenshot;
 mod setup;
 mod test;
@@ -50,6 +52,9 @@ enum Command {
 enum Bench {
     /// Which faults of the simulated line are found, after how long, and what is flagged that is none
     Faults(bench_faults::Arguments),
+    /// The historian beside plain SQLite rows, DuckDB and Parquet files
+    #[command(subcommand)]
+    History(bench_history::What),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +65,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&workspace, arguments),
         Command::Test(arguments) => test::run_tests(&workspace, &arguments),
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
+        Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
         Command::TrainDemo(arguments) => train::train(&workspace, &arguments),
     });
     match done {

@@ -45,7 +45,8 @@ pub(crate) fn for_building(_workspace: &Workspace) -> Outcome {
     wasm_target()
 }
 
-fn system_packages(wanted: &[&str]) -> Outcome {
+/// Installs those of the Debian and Ubuntu packages `wanted` that are not there; elsewhere says what is needed.
+pub(crate) fn system_packages(wanted: &[&str]) -> Outcome {
     if ask(Command::new("apt-get").arg("--version")).is_none() {
         step("system packages: this is neither Debian nor Ubuntu; install what corresponds to these by hand:");
         println!("    {}", wanted.join(" "));

@@ -5,14 +5,15 @@ use std::process::Command;
 
 use crate::outcome::{Outcome, step};
 use crate::process::run;
+use crate::python;
 use crate::setup::{self, Nextest};
 use crate::ui_bundle;
 use crate::workspace::Workspace;
 
 /// Names the folder of real recordings; tests on real data say that they were left out when it is absent.
-const DATA_VARIABLE: &str = "SIGHTGLASS_DATA";
+pub(crate) const DATA_VARIABLE: &str = "SIGHTGLASS_DATA";
 /// Where the recordings lie when nothing else is said, seen from the checkout.
-const DATA_DEFAULT: &str = "../shared/data";
+pub(crate) const DATA_DEFAULT: &str = "../shared/data";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -24,6 +25,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run_tests(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     setup::everything(workspace)?;
     let nextest = setup::nextest(workspace)?;
+    let peers = python::with_peers(workspace)?;
     ui_bundle::build(workspace)?;
 
     step("build everything");
@@ -54,6 +56,9 @@ pub(crate) fn run_tests(workspace: &Workspace, arguments: &Arguments) -> Outcome
     let data = workspace.root.join(DATA_DEFAULT);
     if std::env::var_os(DATA_VARIABLE).is_none() && data.is_dir() {
         tests.env(DATA_VARIABLE, plain(&data));
+    }
+    if let Some(interpreter) = peers {
+        tests.env(python::PYTHON_VARIABLE, interpreter);
     }
     // Everything that the test of the real window needs is there now, so it may not be left out.
     tests.env("SIGHTGLASS_WINDOW_TEST", "required");
