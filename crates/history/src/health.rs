@@ -4,6 +4,7 @@ use sightglass_protocol::{Health, HealthState, UtcNanos};
 use sqlx::Row as _;
 
 use crate::{
+    clip_crc::health_crc,
     error::HistoryError,
     events::{EntryClass, chain},
     open::History,
@@ -37,7 +38,8 @@ impl History {
         let mut writing = self.writing("recording health").await?;
         let mut transaction = writing.begin(Durability::Power).await?;
         sqlx::query(
-            "INSERT INTO health (subject_kind, subject, source, state, since, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO health (subject_kind, subject, source, state, since, reason, crc)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )
         .bind(kind)
         .bind(subject)
@@ -45,6 +47,7 @@ impl History {
         .bind(number as i64)
         .bind(health.since.0)
         .bind(&health.reason)
+        .bind(health_crc(kind, subject, number as i64, health.since.0, &health.source, &health.reason))
         .execute(&mut *transaction)
         .await
         .map_err(self.wrap())?;

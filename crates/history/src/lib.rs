@@ -11,6 +11,7 @@ mod advisories;
 mod batch;
 mod checkpoint;
 mod chunk;
+mod clip_crc;
 mod codec;
 mod correction;
 mod error;

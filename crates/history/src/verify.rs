@@ -7,6 +7,7 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{
     advisories::stored_crc,
+    clip_crc::{ClipRow, clip_row_crc, correction_crc, health_crc},
     error::HistoryError,
     events::entry_hash,
     open::History,
@@ -42,7 +43,7 @@ struct Table {
     look: fn(&SqliteRow) -> Result<(), HistoryError>,
 }
 
-const TABLES: [Table; 5] = [
+const TABLES: [Table; 8] = [
     Table {
         name: "sample_batch",
         sql: "SELECT seq, first_time, last_time, samples, crc, body FROM sample_batch
@@ -113,7 +114,52 @@ const TABLES: [Table; 5] = [
             })
         },
     },
+    Table {
+        name: "correction",
+        sql: "SELECT id, tag, first_time, last_time, samples, crc, body FROM correction WHERE id > ?1 ORDER BY id LIMIT ?2",
+        look: |row| {
+            let crc = correction_crc(row.get(1), row.get(2), row.get(3), row.get(4), row.get(6));
+            same_crc("correction", row, row.get(5), crc)
+        },
+    },
+    Table {
+        name: "health",
+        sql: "SELECT id, subject_kind, subject, state, since, source, reason, crc FROM health
+              WHERE id > ?1 ORDER BY id LIMIT ?2",
+        look: |row| {
+            let crc = health_crc(row.get(1), row.get(2), row.get(3), row.get(4), row.get(5), row.get(6));
+            same_crc("health", row, row.get(7), crc)
+        },
+    },
+    Table {
+        name: "clip",
+        sql: "SELECT id, camera, path, start_time, end_time, frames, bytes, state, pinned, crc, row_crc FROM clip
+              WHERE id > ?1 ORDER BY id LIMIT ?2",
+        look: |row| {
+            let clip = ClipRow {
+                camera: row.get(1),
+                path: row.get(2),
+                start: row.get(3),
+                end: row.get(4),
+                frames: row.get(5),
+                bytes: row.get(6),
+                state: row.get(7),
+                pinned: row.get(8),
+                crc: row.get(9),
+            };
+            same_crc("clip", row, row.get(10), clip_row_crc(&clip))
+        },
+    },
 ];
+
+/// Rows of the first schema have no checksum.
+fn same_crc(table: &str, row: &SqliteRow, stored: Option<i64>, computed: i64) -> Result<(), HistoryError> {
+    if stored.is_none_or(|stored| stored == computed) {
+        return Ok(());
+    }
+    let reason = "its checksum does not match".to_owned();
+    Err(HistoryError::Damaged { place: format!("{table} {}", row.get::<i64, _>(0)), reason })
+}
 
 fn unreadable(table: &str, row: &SqliteRow, error: &sqlx::Error) -> HistoryError {
     HistoryError::Damaged { place: format!("{table} {}", row.get::<i64, _>(0)), reason: error.to_string() }
