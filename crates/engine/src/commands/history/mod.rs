@@ -1,5 +1,8 @@
 //! `sightglass history` and `sightglass export`: what a data folder holds, whether it is whole, and out with it.
 
+mod info;
+mod verify;
+
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -13,18 +16,9 @@ use crate::EngineError;
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Check every chunk's checksum and the audit chain; exit code 1 and what is wrong.
-    Verify {
-        /// The data folder, or the database in it.
-        db: PathBuf,
-    },
+    Verify(verify::Arguments),
     /// What it holds.
-    Info {
-        /// The data folder, or the database in it.
-        db: PathBuf,
-        /// For programs.
-        #[arg(long)]
-        json: bool,
-    },
+    Info(info::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -57,28 +51,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
 
 pub(super) fn run(command: Command) -> Result<(), EngineError> {
     match command {
-        Command::Verify { db } => runtime()?.block_on(async {
-            let history = History::open_read_only(folder(&db)).await?;
-            let problems = history.verify().await?;
-            if problems.is_empty() {
-                super::print::line(format_args!("{}: every chunk and the audit chain are whole", db.display()));
-                return Ok(());
-            }
-            for problem in &problems {
-                super::print::line(problem);
-            }
-            Err(EngineError::FoundWrong(format!("{}: {} problems", db.display(), problems.len())))
-        }),
-        Command::Info { db, json } => runtime()?.block_on(async {
-            let history = History::open_read_only(folder(&db)).await?;
-            let summary = history.summary().await?;
-            if json {
-                super::print::line(json!(summary));
-            } else {
-                super::print::line(format_args!("{}: {}", history.plant().name, json!(summary)));
-            }
-            Ok(())
-        }),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Info(arguments) => info::run(&arguments),
     }
 }
 
