@@ -9,6 +9,9 @@ ALTER TABLE session ADD COLUMN ended INTEGER;
 -- CRC-32C over the row; NULL in rows of the first schema. `clip.crc` is that of the file.
 ALTER TABLE clip ADD COLUMN row_crc INTEGER;
 ALTER TABLE health ADD COLUMN crc INTEGER;
+-- A row that lost its checksum is not in these, which SQLite's own check tells.
+CREATE INDEX clip_unchecked ON clip (id) WHERE row_crc IS NULL;
+CREATE INDEX health_unchecked ON health (id) WHERE crc IS NULL;
 
 -- Values that a later one of the same tag and time replaced. Each row has an audit entry, too.
 CREATE TABLE correction (

@@ -14,6 +14,7 @@ use crate::{
     output::{put_maps, read_maps},
     plant::Ids,
     steps::checked,
+    verify::Fields,
     writer::Durability,
 };
 
@@ -90,23 +91,30 @@ fn decode(body: &[u8], ids: &Ids) -> Result<(Vec<Cause>, Vec<PatchMap>), CodecEr
     Ok((causes, patches))
 }
 
-/// The keys of a row `id, line, kind, title, since, opened, last_seen, closed, peak, confidence, crc, body`.
-pub(crate) fn stored_crc(row: &SqliteRow) -> i64 {
-    let float = |index: usize| row.get::<Option<f64>, _>(index).unwrap_or(f64::NAN).to_bits() as i64;
-    let closed: Option<i64> = row.get(7);
-    let keys = [
-        row.get(0),
-        row.get(1),
-        row.get(2),
-        row.get(4),
-        row.get(5),
-        row.get(6),
-        i64::from(closed.is_some()),
-        closed.unwrap_or(0),
-        float(8),
-        float(9),
-    ];
-    row_crc(&keys, &[row.get::<&str, _>(3).as_bytes(), row.get(11)])
+/// `id, line, kind`; `since, opened, last_seen`; `closed`; `peak, confidence`.
+type AdvisoryKeys = ([i64; 3], [i64; 3], Option<i64>, (Option<f64>, Option<f64>));
+
+/// `advisory.crc`.
+pub(crate) fn advisory_crc((ids, times, closed, scores): AdvisoryKeys, title: &str, body: &[u8]) -> i64 {
+    let bits = |score: Option<f64>| score.unwrap_or(f64::NAN).to_bits() as i64;
+    let mut keys = [0; 10];
+    keys[..3].copy_from_slice(&ids);
+    keys[3..6].copy_from_slice(&times);
+    keys[6..].copy_from_slice(&[i64::from(closed.is_some()), closed.unwrap_or(0), bits(scores.0), bits(scores.1)]);
+    row_crc(&keys, &[title.as_bytes(), body])
+}
+
+/// The checksum that a row `id, line, kind, title, since, opened, last_seen, closed, peak, confidence, crc, body` should
+/// have; an error where a column does not even have its type.
+fn computed_crc(row: &SqliteRow) -> Result<i64, String> {
+    let row = Fields(row);
+    let keys = (
+        [row.int(0)?, row.int(1)?, row.int(2)?],
+        [row.int(4)?, row.int(5)?, row.int(6)?],
+        row.maybe_int(7)?,
+        (row.maybe_real(8)?, row.maybe_real(9)?),
+    );
+    Ok(advisory_crc(keys, row.text(3)?, row.blob(11)?))
 }
 
 impl History {
@@ -236,7 +244,9 @@ impl History {
         for row in rows {
             let id: i64 = row.get(0);
             let damaged = |reason: String| HistoryError::Damaged { place: format!("advisory {id}"), reason };
-            if stored_crc(row) != row.get::<i64, _>(10) {
+            // What it reads has its type from here on.
+            let is_whole = computed_crc(row).and_then(|crc| Ok(Fields(row).int(10)? == crc)).map_err(damaged)?;
+            if !is_whole {
                 return Err(damaged("its checksum does not match".to_owned()));
             }
             let Some(line) = ids.line_of(row.get(1)) else { continue };
@@ -292,9 +302,10 @@ async fn store(
     .bind(body)
     .fetch_one(&mut **transaction)
     .await?;
+    let crc = computed_crc(&row).map_err(|what| sqlx::Error::Decode(what.into()))?;
     sqlx::query("UPDATE advisory SET crc = ?2 WHERE id = ?1")
         .bind(advisory.id.0 as i64)
-        .bind(stored_crc(&row))
+        .bind(crc)
         .execute(&mut **transaction)
         .await?;
     Ok(())

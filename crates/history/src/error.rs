@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::verify::Problem;
+
 /// An error of the history.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
@@ -63,6 +65,67 @@ pub enum HistoryError {
         found: i64,
         /// The newest schema that this program knows.
         known: i64,
+    },
+    /// Cut off: copied in part, or a damaged file system.
+    #[error(
+        "{} was cut off: it has {found} bytes and should have {expected}; if it was copied, copy it again (with its -wal \
+         file); else restore a backup, or let `sightglass history repair` save what is there; it was left untouched",
+        path.display()
+    )]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that it should have.
+        expected: u64,
+        /// Bytes that it has.
+        found: u64,
+    },
+    /// A folder that should be new is not.
+    #[error("{} has a history already, which was left untouched; name a folder without one", dir.display())]
+    Occupied {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// There is not enough room to do it safely.
+    #[error("{action} needs {needed} bytes, and there is no room for them beside {}; free some space and try again", path.display())]
+    NoRoom {
+        /// What was to be done.
+        action: &'static str,
+        /// Beside which file.
+        path: PathBuf,
+        /// Bytes.
+        needed: u64,
+    },
+    /// The disk, or stick, that something is copied to is full.
+    #[error(
+        "there is no room left in {}: free some space there, or take something larger, and run the same command again",
+        dir.display()
+    )]
+    TargetFull {
+        /// The folder that is written to.
+        dir: PathBuf,
+    },
+    /// Not even the list of tables can be read.
+    #[error(
+        "{} cannot be repaired: {reason}; not even its tables can be found, so that only a backup helps (`sightglass \
+         history restore`); the file was left untouched", path.display()
+    )]
+    BeyondRepair {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// What was written, or is to be copied, is not whole.
+    #[error(
+        "{} is not whole: {}{}", dir.display(), problems.first().map_or_else(String::new, ToString::to_string),
+        more(problems.len())
+    )]
+    NotWhole {
+        /// The folder.
+        dir: PathBuf,
+        /// What is wrong.
+        problems: Vec<Problem>,
     },
     /// The disk is full.
     #[error(
@@ -132,6 +195,10 @@ pub enum HistoryError {
     },
 }
 
+fn more(count: usize) -> String {
+    if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() }
+}
+
 /// SQLite's primary result codes that have an answer of their own.
 const SQLITE_READONLY: u32 = 8;
 const SQLITE_CORRUPT: u32 = 11;
@@ -155,6 +222,14 @@ impl HistoryError {
                 reason: "the SQLite file itself is malformed".to_owned(),
             },
             _ => Self::Sqlite { dir, source },
+        }
+    }
+
+    /// The same error for one who copies into `dir`, not for the recorder.
+    pub(crate) fn of_target(self, dir: &Path) -> Self {
+        match self {
+            Self::DiskFull { .. } => Self::TargetFull { dir: dir.to_owned() },
+            other => other,
         }
     }
 

@@ -18,7 +18,7 @@ pub enum EntryClass {
 }
 
 impl EntryClass {
-    const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Event => "event",
             Self::Audit => "audit",

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sightglass_protocol::{CameraId, LineId, PlantInfo, TagId};
+use sightglass_protocol::{CameraId, LineId, PlantInfo, TagId, UtcNanos};
 use sqlx::{
     ConnectOptions, Connection, Sqlite, SqlitePool, Transaction,
     sqlite::{
@@ -21,8 +21,11 @@ use tokio::sync::Mutex;
 use crate::{
     checkpoint::{Checkpointer, LOG_BYTES_KEPT, LOG_PAGES_MAX},
     error::HistoryError,
+    events::{EntryClass, chain},
+    header::beside,
     plant::{Ids, look_up, register},
-    schema::{FileState, SCHEMA, inspect, migrator},
+    schema::{FileState, SCHEMA, inspect},
+    upgrade::{Ready, make_ready, refuse_cut_off},
     video,
     writer::{Tail, WriteHalf},
 };
@@ -37,7 +40,7 @@ const READERS_MAX: u32 = 4;
 /// How long a reader waits for SQLite's short exclusive moments (recovery, checkpoint restart).
 const BUSY_MAX: Duration = Duration::from_secs(5);
 /// Larger than SQLite's default, since most rows are bodies of some kilobytes.
-const PAGE_BYTES: u32 = 8192;
+pub(crate) const PAGE_BYTES: u32 = 8192;
 
 /// An open history. Cheap to clone: all clones are the same open file.
 #[derive(Clone, Debug)]
@@ -73,23 +76,14 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError::InUse`], [`HistoryError::ReadOnly`], [`HistoryError::NotSqlite`], [`HistoryError::Foreign`],
-    /// [`HistoryError::Newer`] (each leaves the file untouched), or SQLite's own.
+    /// [`HistoryError::Newer`], [`HistoryError::CutOff`], [`HistoryError::NoRoom`] for the copy that is taken before an
+    /// older file is brought up to date (each leaves the file untouched), or SQLite's own.
     pub async fn open(dir: &Path, plant: &PlantInfo) -> Result<Self, HistoryError> {
         fs::create_dir_all(dir).map_err(|source| read_only_or(dir, "make the data folder", source))?;
         let lock = lock(dir)?;
         let path = dir.join(FILE_NAME);
-        let present = path.try_exists().map_err(|source| HistoryError::io("look at", &path, source))?;
-        if present {
-            let options = base_options(&path).read_only(true);
-            if let FileState::History(found) = inspect(&path, &options).await?
-                && found > SCHEMA
-            {
-                return Err(HistoryError::Newer { path, found, known: SCHEMA });
-            }
-        }
         let wrap = |source| HistoryError::from_sqlx(dir, source);
-        let mut connection = writing_connection(dir).await.map_err(wrap)?;
-        migrator().run(&mut connection).await.map_err(|error| wrap(sqlx::Error::Migrate(Box::new(error))))?;
+        let Ready { mut connection, log_lost } = make_ready(dir).await?;
 
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(wrap)?;
         let ids = register(&mut transaction, plant).await.map_err(wrap)?;
@@ -118,6 +112,10 @@ impl History {
             .fetch_one(&mut *transaction)
             .await
             .map_err(wrap)?;
+        if let Some(lost) = log_lost.filter(|_| died) {
+            tracing::warn!(dir = %dir.display(), "the former run did not end by itself, and {lost}; its last moments may be gone");
+            note_lost_log(&mut transaction, &lost).await.map_err(wrap)?;
+        }
         transaction.commit().await.map_err(wrap)?;
         if died {
             tracing::info!(dir = %dir.display(), segments = closed, "the former run did not end cleanly; its records were kept");
@@ -147,12 +145,14 @@ impl History {
     /// Sightglass (see [`History::is_newer`]). Takes the plant as the last run stored it.
     ///
     /// # Errors
-    /// [`HistoryError::NotFound`], [`HistoryError::NotSqlite`], [`HistoryError::Foreign`], or SQLite's own.
+    /// [`HistoryError::NotFound`], [`HistoryError::NotSqlite`], [`HistoryError::Foreign`], [`HistoryError::CutOff`], or
+    /// SQLite's own.
     pub async fn open_read_only(dir: &Path) -> Result<Self, HistoryError> {
         let path = dir.join(FILE_NAME);
         if !path.try_exists().map_err(|source| HistoryError::io("look at", &path, source))? {
             return Err(HistoryError::NotFound { path });
         }
+        refuse_cut_off(&path, has_log(&path))?;
         let mut options = base_options(&path).read_only(true);
         let state = match inspect(&path, &options).await {
             Err(HistoryError::Sqlite { .. } | HistoryError::ReadOnly { .. }) if !has_log(&path) => {
@@ -269,13 +269,30 @@ impl History {
     }
 }
 
-fn base_options(path: &Path) -> SqliteConnectOptions {
+/// An event at the last moment of which an entry tells: what was written after it may be gone.
+async fn note_lost_log(transaction: &mut Transaction<'_, Sqlite>, lost: &str) -> Result<(), sqlx::Error> {
+    let last: Option<i64> = sqlx::query_scalar(
+        "SELECT max(t) FROM (SELECT max(time) AS t FROM journal UNION ALL SELECT max(last_time) FROM sample_batch
+         UNION ALL SELECT max(last_time) FROM chunk)",
+    )
+    .fetch_one(&mut **transaction)
+    .await?;
+    let text = format!("the run before did not end by itself, and {lost}: its last moments may be gone");
+    chain(transaction, UtcNanos(last.unwrap_or(0)), EntryClass::Event, "history", &text).await
+}
+
+pub(crate) fn base_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_MAX).disable_statement_logging()
 }
 
 /// The connection that writes, which syncs every commit. Makes the file where there is none.
 pub(crate) async fn writing_connection(dir: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    base_options(&dir.join(FILE_NAME))
+    writing_connection_at(&dir.join(FILE_NAME)).await
+}
+
+/// The same for a file that does not have its name yet.
+pub(crate) async fn writing_connection_at(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    base_options(path)
         .create_if_missing(true)
         .page_size(PAGE_BYTES)
         .auto_vacuum(SqliteAutoVacuum::Incremental)
@@ -297,13 +314,11 @@ async fn pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> 
 }
 
 /// Whether there is a write-ahead log with anything in it.
-fn has_log(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    fs::metadata(log).is_ok_and(|log| log.len() > 0)
+pub(crate) fn has_log(path: &Path) -> bool {
+    fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
 }
 
-fn lock(dir: &Path) -> Result<File, HistoryError> {
+pub(crate) fn lock(dir: &Path) -> Result<File, HistoryError> {
     let path = dir.join(LOCK_NAME);
     let file = File::options()
         .create(true)

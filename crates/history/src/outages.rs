@@ -74,8 +74,13 @@ pub(crate) fn from_row(row: &SqliteRow) -> Result<(OutageId, Outage), HistoryErr
 }
 
 fn stored_crc(id: i64, outage: &Outage) -> i64 {
-    let keys = [id, outage.from.0, i64::from(outage.to.is_some()), outage.to.map_or(0, |to| to.0)];
-    row_crc(&keys, &[outage.kind.word().as_bytes(), &[0], outage.reason.as_bytes()])
+    outage_crc(id, outage.kind.word(), outage.from.0, outage.to.map(|to| to.0), &outage.reason)
+}
+
+/// `outage.crc`.
+pub(crate) fn outage_crc(id: i64, kind: &str, from: i64, to: Option<i64>, reason: &str) -> i64 {
+    let keys = [id, from, i64::from(to.is_some()), to.unwrap_or(0)];
+    row_crc(&keys, &[kind.as_bytes(), &[0], reason.as_bytes()])
 }
 
 /// Adds an outage and its event within a transaction of the caller's.

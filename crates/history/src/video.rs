@@ -11,7 +11,7 @@ use crate::{error::HistoryError, open::History, steps::checked, writer::Durabili
 pub(crate) const WRITING: i64 = 0;
 const WHOLE: i64 = 1;
 const CUT: i64 = 2;
-const GONE: i64 = 3;
+pub(crate) const GONE: i64 = 3;
 
 /// Two segments that are no further apart than this are one stretch of video.
 const JOINT_NS_MAX: i64 = 2_000_000_000;

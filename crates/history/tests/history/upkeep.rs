@@ -24,7 +24,7 @@ async fn filled(dir: &tempfile::TempDir) -> History {
 async fn tamper(dir: &tempfile::TempDir, sql: &'static str) {
     let mut connection = SqliteConnectOptions::new().filename(dir.path().join(FILE_NAME)).connect().await.unwrap();
     let changed = sqlx::query(sql).execute(&mut connection).await.unwrap().rows_affected();
-    assert!(changed > 0, "{sql} changed nothing");
+    assert!(changed > 3, "{sql} changed nothing");
     sqlx::Connection::close(connection).await.unwrap();
 }
 
@@ -112,7 +112,7 @@ fn every_flipped_bit_in_a_stored_row_is_found_and_none_ends_the_program() {
             let _ = history.signals(&[TagId(0)], at(0), at(4000), 100).await;
             history.close().await.unwrap();
         }
-        assert!(changed > 10, "only {changed} flips changed a row");
+        assert!(changed > 3, "only {changed} flips changed a row");
     });
 }
 
