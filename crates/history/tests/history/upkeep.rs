@@ -24,7 +24,7 @@ async fn filled(dir: &tempfile::TempDir) -> History {
 async fn tamper(dir: &tempfile::TempDir, sql: &'static str) {
     let mut connection = SqliteConnectOptions::new().filename(dir.path().join(FILE_NAME)).connect().await.unwrap();
     let changed = sqlx::query(sql).execute(&mut connection).await.unwrap().rows_affected();
-    assert!(changed > 3, "{sql} changed nothing");
+    assert!(changed > 0, "{sql} changed nothing");
     sqlx::Connection::close(connection).await.unwrap();
 }
 
