@@ -44,4 +44,8 @@ CREATE TABLE kept_from (
     time        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- With the interval, so that what is stored of a long range can be told without a look at the chunks themselves.
+DROP INDEX chunk_place;
+CREATE UNIQUE INDEX chunk_place ON chunk (tag, first_time, last_time, samples, interval_ns);
+
 PRAGMA user_version = 2;

@@ -18,6 +18,7 @@ mod pictures;
 mod recorder;
 mod run;
 mod server;
+mod session;
 mod sim_feed;
 mod tick_source;
 mod view;

@@ -100,11 +100,15 @@ fn route(pipeline: LinePipeline, ticks: &SyncSender<Tick>, parts: &LineParts) {
 
 fn take(event: IngestEvent, ticks: &SyncSender<Tick>, parts: &LineParts) {
     match event {
-        IngestEvent::Samples(samples) => parts.record(Record::Samples(samples)),
+        IngestEvent::Samples(samples) => {
+            parts.live.saw(samples.iter().map(|sample| sample.time));
+            parts.record(Record::Samples(samples));
+        }
         IngestEvent::Tick(tick) => pass_on(tick, ticks, parts),
         IngestEvent::Picture { frame, .. } => parts.live.set_picture(frame),
         IngestEvent::Frames { count, .. } => LiveCounters::add(&parts.live.counters.frames, u64::from(count)),
         IngestEvent::SegmentOpened(segment) | IngestEvent::SegmentClosed(segment) => {
+            parts.live.saw([segment.end.unwrap_or(segment.start)]);
             parts.record(Record::Segment(segment));
         }
         IngestEvent::Health(health) => {

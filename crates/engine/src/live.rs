@@ -61,6 +61,8 @@ pub(crate) struct Live {
     lines: Vec<Mutex<LiveLine>>,
     pictures: Vec<Mutex<Option<Frame>>>,
     health: Mutex<Vec<Health>>,
+    /// The earliest and the latest moment of anything that came in.
+    span: Mutex<Option<(UtcNanos, UtcNanos)>>,
     pub counters: LiveCounters,
 }
 
@@ -84,6 +86,7 @@ impl Live {
             lines: plant.lines.iter().map(|_| Mutex::new(line.clone())).collect(),
             pictures: plant.cameras.iter().map(|_| Mutex::new(None)).collect(),
             health: Mutex::new(Vec::new()),
+            span: Mutex::new(None),
             counters: LiveCounters::default(),
         })
     }
@@ -91,6 +94,20 @@ impl Live {
     /// The line as it is now.
     pub(crate) fn line(&self, line: LineId) -> Option<LiveLine> {
         self.lines.get(line.index()).map(|line| lock(line).clone())
+    }
+
+    /// Notes the times of what came in.
+    pub(crate) fn saw(&self, times: impl IntoIterator<Item = UtcNanos>) {
+        let mut span = lock(&self.span);
+        for time in times {
+            let (first, last) = span.unwrap_or((time, time));
+            *span = Some((first.min(time), last.max(time)));
+        }
+    }
+
+    /// The earliest and the latest moment of anything that came in.
+    pub(crate) fn data_span(&self) -> Option<(UtcNanos, UtcNanos)> {
+        *lock(&self.span)
     }
 
     /// The newest tick of any line.

@@ -6,12 +6,18 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use sightglass_history::History;
 use sightglass_ingest::playback;
 use sightglass_protocol::message::Picture;
+use sightglass_protocol::time::SECOND;
 use sightglass_protocol::{CameraId, Frame, Segment, UtcNanos};
 
 /// Good enough to judge a picture by, small enough for many a second.
 const JPEG_QUALITY: u8 = 85;
 /// How far before a moment to look for the segment that holds its picture.
-const SEGMENT_BEFORE_NS: i64 = 120 * sightglass_protocol::time::SECOND;
+const SEGMENT_BEFORE_NS: i64 = 120 * SECOND;
+/// A picture that is older than this (or than three of its camera's periods, for a slow one) is not the picture of a
+/// moment: what lies between was lost with the rest of a damaged file.
+const PICTURE_AGE_NS_MAX: i64 = 2 * SECOND;
+/// See [`PICTURE_AGE_NS_MAX`].
+const PICTURE_PERIODS_MAX: f64 = 3.0;
 
 /// A picture as JPEG.
 ///
@@ -31,7 +37,8 @@ pub(crate) fn encode(frame: &Frame) -> Result<Picture, String> {
 /// The newest recorded picture at or before `time`.
 ///
 /// # Errors
-/// When the history cannot be read, as text. A segment that is missing or broken is a gap: no picture.
+/// When the history cannot be read, as text. A segment that is missing or broken is a gap: of what is before its damage
+/// there are pictures, after it there is none.
 pub(crate) async fn recorded(
     history: &History,
     data: &Path,
@@ -41,7 +48,9 @@ pub(crate) async fn recorded(
     let Some(segment) = history.segment_at(camera, time).await.map_err(|error| error.to_string())? else {
         return Ok(None);
     };
-    let frame = decode(data, &segment, move |path| playback::picture_at(path, time.since(segment.start)), camera).await;
+    let (start, is_closed) = (segment.start, segment.end.is_some());
+    let frame = decode(data, &segment, move |path| playback::picture_at(path, time.since(start)), camera).await;
+    let frame = frame.filter(|frame| !is_closed || time.since(frame.time) <= age_ns_max(history, camera));
     frame.map(|frame| encode(&frame)).transpose()
 }
 
@@ -73,6 +82,12 @@ pub(crate) async fn step(
         }
     }
     Ok(None)
+}
+
+fn age_ns_max(history: &History, camera: CameraId) -> i64 {
+    let fps = history.plant().cameras.get(camera.index()).map_or(0.0, |camera| camera.fps);
+    let periods = if fps > 0.0 { PICTURE_PERIODS_MAX / fps * SECOND as f64 } else { 0.0 };
+    PICTURE_AGE_NS_MAX.max(periods as i64)
 }
 
 /// Decodes off the server's threads. A segment that cannot be read is a gap, and is logged.

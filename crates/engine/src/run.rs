@@ -17,6 +17,7 @@ use crate::line::{self, LineParts};
 use crate::live::Live;
 use crate::notice::Notice;
 use crate::server::{self, Shared};
+use crate::session::Session;
 use crate::{EngineError, card, model_files, recorder};
 
 /// Length of a video segment.
@@ -84,6 +85,10 @@ pub(crate) fn run(
         Some(history) => runtime.block_on(history.next_advisory_id())?,
         None => AdvisoryId(1),
     };
+    let mut session = history
+        .as_ref()
+        .map(|history| Session::new(runtime.handle(), history.clone(), Arc::clone(&live), options.live));
+    session.iter_mut().for_each(Session::look);
     let (recorder, recording) = match &history {
         Some(history) => {
             let (handle, task) = recorder::start(
@@ -133,6 +138,7 @@ pub(crate) fn run(
 
     let mut failure = None;
     loop {
+        session.iter_mut().for_each(Session::look);
         match incoming.recv_timeout(STOP_LOOK) {
             Ok(event) => {
                 if let Notice::Failed(line, reason) = &event {
@@ -160,6 +166,10 @@ pub(crate) fn run(
         Some(Err(_)) => {
             failure.get_or_insert_with(|| "the recorder ended unexpectedly".to_owned());
         }
+    }
+    // What may be served from here on is only looked at.
+    if let Some(session) = session {
+        session.end();
     }
     let stopped = options.stop.load(Ordering::Relaxed);
     if options.serve && !stopped {

@@ -12,6 +12,7 @@ use crate::{
     events::{EntryClass, chain},
     open::History,
     output::{put_maps, read_maps},
+    pins,
     plant::Ids,
     steps::checked,
     verify::Fields,
@@ -118,7 +119,8 @@ fn computed_crc(row: &SqliteRow) -> Result<i64, String> {
 }
 
 impl History {
-    /// Stores a step in an advisory's life, and notes its opening and closing as events. Survives a power cut.
+    /// Stores a step in an advisory's life, notes its opening and closing as events, and pins the video of its line from
+    /// shortly before it to shortly after its close. Survives a power cut.
     ///
     /// # Errors
     /// An unknown line, [`HistoryError::DiskFull`], [`HistoryError::NotWritable`], or SQLite's own.
@@ -139,6 +141,7 @@ impl History {
         if let Some((kind, time)) = event {
             let text = format!("{}: {}", advisory.id.0, advisory.title);
             chain(&mut transaction, time, EntryClass::Event, kind, &text).await.map_err(self.wrap())?;
+            pins::pin_incident(&mut transaction, line, advisory).await.map_err(self.wrap())?;
         }
         transaction.commit().await.map_err(self.wrap())
     }

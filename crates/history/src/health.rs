@@ -19,6 +19,11 @@ const STATES: [(HealthState, &str); 5] = [
     (HealthState::Failure, "failure"),
 ];
 
+/// A stored state in words.
+pub(crate) fn word(state: i64) -> &'static str {
+    usize::try_from(state).ok().and_then(|state| STATES.get(state)).map_or("failure", |state| state.1)
+}
+
 impl History {
     /// Records a change of health, also as an event. Survives a power cut.
     ///

@@ -25,6 +25,7 @@ use crate::{
     header::beside,
     plant::{Ids, look_up, register},
     schema::{FileState, SCHEMA, inspect},
+    sessions,
     upgrade::{Ready, make_ready, refuse_cut_off},
     video,
     writer::{Tail, WriteHalf},
@@ -99,6 +100,7 @@ impl History {
             .execute(&mut *transaction)
             .await
             .map_err(wrap)?;
+        sessions::close_dead(&mut transaction).await.map_err(wrap)?;
         // One unclean end is reported once.
         sqlx::query("UPDATE session SET clean = 2 WHERE clean = 0").execute(&mut *transaction).await.map_err(wrap)?;
         let session: i64 =
@@ -212,6 +214,10 @@ impl History {
     /// The plant: as given, or as stored when opened read-only.
     pub fn plant(&self) -> &PlantInfo {
         &self.inner.plant
+    }
+
+    pub(crate) fn session_id(&self) -> i64 {
+        self.inner.session
     }
 
     /// The data folder.

@@ -1,5 +1,6 @@
 //! The history through its public door.
 
+mod completeness;
 mod durability;
 mod export;
 mod model_output;
@@ -8,6 +9,7 @@ mod records;
 mod samples;
 mod signals;
 mod upkeep;
+mod video;
 
 use sightglass_history::History;
 use sightglass_protocol::{

@@ -1,12 +1,12 @@
 use sightglass_history::EntryClass;
 use sightglass_protocol::{
     Advisory, AdvisoryChange, AdvisoryId, AdvisoryKind, Band, CameraId, Cause, Health, HealthState, LineId, PatchMap,
-    ScorePart, Segment, Subject, TagId, UtcNanos,
+    ScorePart, Subject, TagId, UtcNanos,
 };
 
-use crate::{START, at, folder, open, run, sample};
+use crate::{at, folder, open, run};
 
-fn advisory(id: u64, since: i64) -> Advisory {
+pub(crate) fn advisory(id: u64, since: i64) -> Advisory {
     Advisory {
         id: AdvisoryId(id),
         line: LineId(0),
@@ -135,62 +135,5 @@ fn events_and_audit_are_kept_in_one_order() {
         assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [2, 1, 3]);
         assert_eq!(entries[0].class, EntryClass::Audit);
         assert_eq!(history.verify().await.unwrap(), []);
-    });
-}
-
-fn segment(start: i64, end: Option<i64>) -> Segment {
-    Segment {
-        camera: CameraId(0),
-        path: format!("video/nozzle-{start}.mkv"),
-        start: at(start),
-        end: end.map(at),
-        frames: if end.is_some() { 150 } else { 0 },
-        bytes: if end.is_some() { 1000 } else { 0 },
-    }
-}
-
-#[test]
-fn video_is_found_by_its_moment_and_its_gaps_are_known() {
-    run(async {
-        let dir = folder();
-        let history = open(&dir).await;
-        let camera = CameraId(0);
-        for (start, end) in [(0, 60), (60, 120), (300, 360)] {
-            history.put_segment(&segment(start, None)).await.unwrap();
-            history.put_segment(&segment(start, Some(end))).await.unwrap();
-        }
-        history.put_segment(&segment(360, None)).await.unwrap();
-        history.append(&[sample(0, START, 0.0), sample(0, at(400).0, 1.0)]).await.unwrap();
-        assert_eq!(
-            history.segments(camera, at(30), at(70)).await.unwrap(),
-            [segment(0, Some(60)), segment(60, Some(120))]
-        );
-        assert_eq!(history.segments(camera, at(130), at(299)).await.unwrap(), []);
-        assert_eq!(history.segment_at(camera, at(59)).await.unwrap(), Some(segment(0, Some(60))));
-        assert_eq!(history.segment_at(camera, at(200)).await.unwrap(), None);
-        assert_eq!(history.segment_at(camera, at(-1)).await.unwrap(), None);
-        assert_eq!(history.segment_at(camera, at(380)).await.unwrap(), Some(segment(360, None)));
-        let recorded = history.recorded(LineId(0)).await.unwrap();
-        assert_eq!(recorded.range, Some((at(0), at(400))));
-        assert_eq!(recorded.video, [(camera, vec![(at(0), at(120)), (at(300), at(400))])]);
-        let summary = history.summary().await.unwrap();
-        assert_eq!((summary.segments, summary.frames, summary.video_bytes), (4, 450, 3000));
-    });
-}
-
-#[test]
-fn a_segment_cut_off_by_a_crash_ends_at_the_last_record_and_one_without_a_file_is_a_gap() {
-    run(async {
-        let dir = folder();
-        let history = open(&dir).await;
-        history.put_segment(&segment(0, None)).await.unwrap();
-        history.put_segment(&segment(100, None)).await.unwrap();
-        history.append(&[sample(0, at(130).0, 0.0)]).await.unwrap();
-        std::fs::create_dir(dir.path().join("video")).unwrap();
-        std::fs::write(dir.path().join(segment(100, None).path), [0; 77]).unwrap();
-        drop(history);
-        let history = open(&dir).await;
-        let segments = history.segments(CameraId(0), at(0), at(1000)).await.unwrap();
-        assert_eq!(segments, [Segment { end: Some(at(130)), bytes: 77, ..segment(100, None) }]);
     });
 }

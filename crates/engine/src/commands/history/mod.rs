@@ -1,6 +1,8 @@
 //! `sightglass history` and `sightglass export`: what a data folder holds, whether it is whole, and out with it.
 
+pub(super) mod certificate;
 mod info;
+mod pin;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,12 @@ pub(super) enum Command {
     Verify(verify::Arguments),
     /// What it holds.
     Info(info::Arguments),
+    /// What share of the expected samples of a range is there, and why the rest is not.
+    Certificate(certificate::Arguments),
+    /// Keep the video of a range whatever its age.
+    Pin(pin::Arguments),
+    /// Let retention take the video of a range again.
+    Unpin(pin::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -37,11 +45,11 @@ pub(super) struct ExportArguments {
 }
 
 /// The data folder of `db`.
-fn folder(db: &Path) -> &Path {
+pub(super) fn folder(db: &Path) -> &Path {
     if db.is_file() { db.parent().unwrap_or(db) } else { db }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -53,6 +61,9 @@ pub(super) fn run(command: Command) -> Result<(), EngineError> {
     match command {
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
+        Command::Certificate(arguments) => certificate::run(&arguments),
+        Command::Pin(arguments) => pin::run(&arguments, true),
+        Command::Unpin(arguments) => pin::run(&arguments, false),
     }
 }
 
