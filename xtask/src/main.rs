@@ -14,6 +14,7 @@ mod python;
 mod screenshot;
 mod setup;
 mod test;
+mod torture_flips;
 mod train;
 mod ui_bundle;
 mod workspace;
@@ -44,6 +45,9 @@ enum Command {
     /// Measure: prints a table, and as its last line the figures as `NAME key=value …`
     #[command(subcommand)]
     Bench(Bench),
+    /// Damage histories: prints, as its last line, the figures as `NAME key=value …`
+    #[command(subcommand)]
+    Torture(Torture),
     /// Make models/demo-line.safetensors anew
     TrainDemo(train::Arguments),
 }
@@ -57,6 +61,12 @@ enum Bench {
     History(bench_history::What),
 }
 
+#[derive(Subcommand)]
+enum Torture {
+    /// Change a byte in each of many copies
+    Flips(torture_flips::Arguments),
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = Workspace::find().and_then(|workspace| match cli.command {
@@ -66,6 +76,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run_tests(&workspace, &arguments),
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
         Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
+        Command::Torture(Torture::Flips(arguments)) => torture_flips::run(&workspace, &arguments),
         Command::TrainDemo(arguments) => train::train(&workspace, &arguments),
     });
     match done {

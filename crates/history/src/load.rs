@@ -13,7 +13,7 @@ use crate::{
 
 /// A stretch of one tag's samples.
 #[derive(Clone, Debug)]
-pub struct Series {
+pub struct Stretch {
     /// Whose; the samples' own tag is not looked at.
     pub tag: TagId,
     /// In any order.
@@ -27,9 +27,9 @@ impl History {
     ///
     /// # Errors
     /// As [`History::append`]; nothing of this call is stored then, unless a part of it had to go the usual way.
-    pub async fn load(&self, series: Vec<Series>) -> Result<(), HistoryError> {
-        let mut stretches = Vec::with_capacity(series.len());
-        for Series { tag, samples } in series {
+    pub async fn load(&self, series: Vec<Stretch>) -> Result<(), HistoryError> {
+        let mut made = Vec::with_capacity(stretches.len());
+        for Stretch { tag, samples } in stretches {
             let file_tag = self.file_tag(tag)?;
             // Before anything is held: others may go on meanwhile.
             let stretch = blocking(move || {
@@ -38,12 +38,12 @@ impl History {
                 let range = rows.first().zip(rows.last()).map(|(first, last)| (first.time, last.time));
                 Ok((tag, file_tag, range, Plan::of_new(file_tag, rows), samples))
             });
-            stretches.push(stretch.await?);
+            made.push(stretch.await?);
         }
         let mut usual = Vec::new();
         let mut plan = Plan::default();
         let _rewriting = self.inner.rewriting.lock().await;
-        for (tag, file_tag, range, stretch, samples) in stretches {
+        for (tag, file_tag, range, stretch, samples) in made {
             let Some((first, last)) = range else { continue };
             let overlaps: bool = sqlx::query_scalar(
                 "SELECT EXISTS (SELECT 1 FROM chunk WHERE tag = ?1 AND first_time BETWEEN ?2 AND ?3)

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sightglass_protocol::{CameraId, LineId, PlantInfo, TagId, UtcNanos};
+use sightglass_protocol::{CameraId, LineId, PlantInfo, TagId};
 use sqlx::{
     ConnectOptions, Connection, Sqlite, SqlitePool, Transaction,
     sqlite::{
@@ -21,7 +21,6 @@ use tokio::sync::Mutex;
 use crate::{
     checkpoint::{Checkpointer, LOG_BYTES_KEPT, LOG_PAGES_MAX},
     error::HistoryError,
-    events::{EntryClass, chain},
     header::beside,
     plant::{Ids, look_up, register},
     schema::{FileState, SCHEMA, inspect},
@@ -84,14 +83,10 @@ impl History {
         let lock = lock(dir)?;
         let path = dir.join(FILE_NAME);
         let wrap = |source| HistoryError::from_sqlx(dir, source);
-        let Ready { mut connection, log_lost } = make_ready(dir).await?;
+        let Ready { mut connection, died } = make_ready(dir).await?;
 
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(wrap)?;
         let ids = register(&mut transaction, plant).await.map_err(wrap)?;
-        let died: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM session WHERE clean = 0)")
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(wrap)?;
         let info = serde_json::to_string(plant).map_err(|error| HistoryError::BadQuery {
             what: format!("the plant's description cannot be stored: {error}"),
         })?;
@@ -101,8 +96,6 @@ impl History {
             .await
             .map_err(wrap)?;
         sessions::close_dead(&mut transaction).await.map_err(wrap)?;
-        // One unclean end is reported once.
-        sqlx::query("UPDATE session SET clean = 2 WHERE clean = 0").execute(&mut *transaction).await.map_err(wrap)?;
         let session: i64 =
             sqlx::query_scalar("INSERT INTO session (plant) SELECT id FROM plant WHERE info = ?1 RETURNING id")
                 .bind(&info)
@@ -114,10 +107,6 @@ impl History {
             .fetch_one(&mut *transaction)
             .await
             .map_err(wrap)?;
-        if let Some(lost) = log_lost.filter(|_| died) {
-            tracing::warn!(dir = %dir.display(), "the former run did not end by itself, and {lost}; its last moments may be gone");
-            note_lost_log(&mut transaction, &lost).await.map_err(wrap)?;
-        }
         transaction.commit().await.map_err(wrap)?;
         if died {
             tracing::info!(dir = %dir.display(), segments = closed, "the former run did not end cleanly; its records were kept");
@@ -206,6 +195,11 @@ impl History {
         self.inner.schema > SCHEMA
     }
 
+    /// The file's schema.
+    pub(crate) fn schema(&self) -> i64 {
+        self.inner.schema
+    }
+
     /// Whether the former run did not close the file itself (it was killed, or the power went).
     pub fn is_recovered(&self) -> bool {
         self.inner.recovered
@@ -273,18 +267,6 @@ impl History {
     pub(crate) fn file_camera(&self, camera: CameraId) -> Result<i64, HistoryError> {
         self.inner.ids.camera(camera).ok_or(HistoryError::Unknown { what: "camera", id: camera.0.into() })
     }
-}
-
-/// An event at the last moment of which an entry tells: what was written after it may be gone.
-async fn note_lost_log(transaction: &mut Transaction<'_, Sqlite>, lost: &str) -> Result<(), sqlx::Error> {
-    let last: Option<i64> = sqlx::query_scalar(
-        "SELECT max(t) FROM (SELECT max(time) AS t FROM journal UNION ALL SELECT max(last_time) FROM sample_batch
-         UNION ALL SELECT max(last_time) FROM chunk)",
-    )
-    .fetch_one(&mut **transaction)
-    .await?;
-    let text = format!("the run before did not end by itself, and {lost}: its last moments may be gone");
-    chain(transaction, UtcNanos(last.unwrap_or(0)), EntryClass::Event, "history", &text).await
 }
 
 pub(crate) fn base_options(path: &Path) -> SqliteConnectOptions {

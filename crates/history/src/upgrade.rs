@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::{Connection, sqlite::SqliteConnection};
+use sightglass_protocol::UtcNanos;
+use sqlx::{Connection, Sqlite, Transaction, sqlite::SqliteConnection};
 
 use crate::{
     error::HistoryError,
+    events::{EntryClass, chain},
     files,
     header::{Header, beside},
     open::{FILE_NAME, base_options, has_log, writing_connection},
@@ -18,8 +20,8 @@ use crate::{
 /// A connection that writes, to a file of today's schema.
 pub(crate) struct Ready {
     pub(crate) connection: SqliteConnection,
-    /// What of the last run's log may be missing, if that did not end by itself.
-    pub(crate) log_lost: Option<String>,
+    /// Whether the last run did not end by itself.
+    pub(crate) died: bool,
 }
 
 /// The copy that is taken of a file before its schema is changed.
@@ -70,9 +72,39 @@ pub(crate) async fn make_ready(dir: &Path) -> Result<Ready, HistoryError> {
         keep_copy(&mut connection, &path, found).await?;
     }
     migrator().run(&mut connection).await.map_err(|error| wrap(sqlx::Error::Migrate(Box::new(error))))?;
+    let died = settle_former(&mut connection, dir, log_lost).await.map_err(wrap)?;
     // What is left in the log of an earlier run is folded in, so that nothing stale lies behind what comes.
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map_err(wrap)?;
-    Ok(Ready { connection, log_lost })
+    Ok(Ready { connection, died })
+}
+
+/// Notes a run that did not end by itself, once, before its log is folded in: and whether that had all of it.
+async fn settle_former(
+    connection: &mut SqliteConnection,
+    dir: &Path,
+    log_lost: Option<String>,
+) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let died = sqlx::query("UPDATE session SET clean = 2 WHERE clean = 0").execute(&mut *transaction).await?;
+    let died = died.rows_affected() > 0;
+    if let Some(lost) = log_lost.filter(|_| died) {
+        tracing::warn!(dir = %dir.display(), "the run before did not end by itself, and {lost}: its last moments may be gone");
+        note_lost_log(&mut transaction, &lost).await?;
+    }
+    transaction.commit().await?;
+    Ok(died)
+}
+
+/// An event at the last moment of which an entry tells: what was written after it may be gone.
+async fn note_lost_log(transaction: &mut Transaction<'_, Sqlite>, lost: &str) -> Result<(), sqlx::Error> {
+    let last: Option<i64> = sqlx::query_scalar(
+        "SELECT max(t) FROM (SELECT max(time) AS t FROM journal UNION ALL SELECT max(last_time) FROM sample_batch
+         UNION ALL SELECT max(last_time) FROM chunk)",
+    )
+    .fetch_one(&mut **transaction)
+    .await?;
+    let text = format!("the run before did not end by itself, and {lost}: its last moments may be gone");
+    chain(transaction, UtcNanos(last.unwrap_or(0)), EntryClass::Event, "history", &text).await
 }
 
 fn lost_of_log(path: &Path) -> Option<String> {

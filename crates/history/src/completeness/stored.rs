@@ -155,8 +155,8 @@ impl Stock {
 
     fn damaged(&mut self, error: HistoryError) {
         let problem = match error {
-            HistoryError::Damaged { place, reason } => Problem { place, what: reason },
-            other => Problem { place: "history".to_owned(), what: other.to_string() },
+            HistoryError::Damaged { place, reason } => Problem::new(place, reason),
+            other => Problem::new("history", other.to_string()),
         };
         self.evidence.damaged.push(problem);
     }

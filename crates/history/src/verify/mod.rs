@@ -241,7 +241,7 @@ pub(crate) async fn schema_of(connection: &mut SqliteConnection) -> Result<i64, 
 }
 
 /// Bytes of the database as `connection` sees it; 0 where SQLite cannot say.
-async fn database_bytes(connection: &mut SqliteConnection) -> u64 {
+pub(crate) async fn database_bytes(connection: &mut SqliteConnection) -> u64 {
     let mut bytes = 1;
     for pragma in ["PRAGMA page_count", "PRAGMA page_size"] {
         let number: i64 = sqlx::query_scalar(pragma).fetch_one(&mut *connection).await.unwrap_or(0);

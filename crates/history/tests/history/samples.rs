@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use sightglass_history::{History, Series};
+use sightglass_history::{History, Stretch};
 use sightglass_protocol::{Quality, Sample, TagId, TimeSource, UtcNanos, time::SECOND};
 
 use crate::{START, at, bits, folder, open, run, sample};
@@ -146,7 +146,7 @@ fn a_series_that_is_loaded_is_as_one_that_was_recorded() {
         // The second stretch overlaps what is there.
         let stretches = [&samples[..60_000], &samples[50_000..]];
         for stretch in stretches {
-            loaded.load(vec![Series { tag: TagId(0), samples: stretch.to_vec() }]).await.unwrap();
+            loaded.load(vec![Stretch { tag: TagId(0), samples: stretch.to_vec() }]).await.unwrap();
             recorded.append(stretch).await.unwrap();
         }
         for history in [&loaded, &recorded] {

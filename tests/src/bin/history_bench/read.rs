@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::json;
-use sightglass_history::{FILE_NAME, History, Series};
+use sightglass_history::{FILE_NAME, History, Stretch};
 use sightglass_protocol::{Sample, TagId, UtcNanos, time::SECOND};
 
 use crate::{
@@ -100,7 +100,7 @@ pub(crate) async fn generate(arguments: GenerateArguments) -> Figures {
                 let next = waiting.lock().map_err(failed("share the work"))?.pop_front();
                 let Some(tag) = next else { return Ok::<(), String>(()) };
                 for samples in parts(tag) {
-                    let series = Series { tag: TagId::from_index(tag.index), samples };
+                    let series = Stretch { tag: TagId::from_index(tag.index), samples };
                     history.load(vec![series]).await.map_err(failed("load"))?;
                 }
             }

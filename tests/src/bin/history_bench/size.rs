@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use sightglass_history::{History, Series};
+use sightglass_history::{History, Stretch};
 use sightglass_plant_sim::{Scenario, SimItem, SimOptions, Simulation};
 use sightglass_protocol::{Quality, Sample, TagId, TimeSource, UtcNanos, time::SECOND};
 
@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: Arguments) -> Figures {
         std::fs::write(&file, columns(&tags.concat())).map_err(failed("write for the peers"))?;
         let history = History::open(&dir, &plant(tag_count)).await.map_err(failed("open the history"))?;
         for (index, samples) in tags.into_iter().enumerate() {
-            let series = Series { tag: TagId::from_index(index), samples };
+            let series = Stretch { tag: TagId::from_index(index), samples };
             history.load(vec![series]).await.map_err(failed("load"))?;
         }
         history.merge(UtcNanos::MAX).await.map_err(failed("merge"))?;

@@ -1,8 +1,13 @@
 //! `sightglass history` and `sightglass export`: what a data folder holds, whether it is whole, and out with it.
 
+mod backup;
 pub(super) mod certificate;
+mod compact;
 mod info;
 mod pin;
+mod progress;
+mod repair;
+mod restore;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -17,8 +22,16 @@ use crate::EngineError;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Check every chunk's checksum and the audit chain; exit code 1 and what is wrong.
+    /// Check every checksum, the audit chain, video and SQLite's own structure; exit code 1 and what is wrong.
     Verify(verify::Arguments),
+    /// Save all that is whole of a damaged history into a new folder; exit code 1 and what is lost.
+    Repair(repair::Arguments),
+    /// Copy it, also while an engine writes, to a folder or stick; goes on where it was cut off.
+    Backup(backup::Arguments),
+    /// Make a data folder of a backup.
+    Restore(restore::Arguments),
+    /// Merge everything and give free space back to the disk.
+    Compact(compact::Arguments),
     /// What it holds.
     Info(info::Arguments),
     /// What share of the expected samples of a range is there, and why the rest is not.
@@ -60,6 +73,10 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
 pub(super) fn run(command: Command) -> Result<(), EngineError> {
     match command {
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Repair(arguments) => repair::run(&arguments),
+        Command::Backup(arguments) => backup::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
+        Command::Compact(arguments) => compact::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Certificate(arguments) => certificate::run(&arguments),
         Command::Pin(arguments) => pin::run(&arguments, true),

@@ -2,29 +2,41 @@
 
 use std::path::PathBuf;
 
-use sightglass_history::History;
+use serde_json::json;
+use sightglass_history::verify_folder;
 
-use super::{folder, runtime};
+use super::{folder, progress::Bar, runtime};
 use crate::{EngineError, commands::print};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The data folder, or the database in it.
     db: PathBuf,
+    /// For programs: one JSON line.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), EngineError> {
     let db = &arguments.db;
-    runtime()?.block_on(async {
-        let history = History::open_read_only(folder(db)).await?;
-        let problems = history.verify().await?;
-        if problems.is_empty() {
-            print::line(format_args!("{}: every chunk and the audit chain are whole", db.display()));
-            return Ok(());
+    let mut bar = Bar::new();
+    let problems = runtime()?.block_on(verify_folder(folder(db), &mut bar.teller()))?;
+    bar.end();
+    if arguments.json {
+        print::line(json!({"whole": problems.is_empty(), "problems": problems}));
+    } else {
+        problems.iter().for_each(print::line);
+    }
+    if problems.is_empty() {
+        if !arguments.json {
+            print::line(format_args!("{}: everything is as it was written", db.display()));
         }
-        for problem in &problems {
-            print::line(problem);
-        }
-        Err(EngineError::FoundWrong(format!("{}: {} problems", db.display(), problems.len())))
-    })
+        return Ok(());
+    }
+    let count = problems.len();
+    Err(EngineError::FoundWrong(format!(
+        "{}: {count} {}",
+        db.display(),
+        if count == 1 { "problem" } else { "problems" }
+    )))
 }
