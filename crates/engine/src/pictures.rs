@@ -1,10 +1,11 @@
 //! Pictures for the window: the newest one, or one out of the recorded video.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use sightglass_history::History;
-use sightglass_ingest::playback;
+use sightglass_ingest::player::Player;
 use sightglass_protocol::message::Picture;
 use sightglass_protocol::time::SECOND;
 use sightglass_protocol::{CameraId, Frame, Segment, UtcNanos};
@@ -42,6 +43,7 @@ pub(crate) fn encode(frame: &Frame) -> Result<Picture, String> {
 pub(crate) async fn recorded(
     history: &History,
     data: &Path,
+    player: &Arc<Player>,
     camera: CameraId,
     time: UtcNanos,
 ) -> Result<Option<Picture>, String> {
@@ -49,7 +51,8 @@ pub(crate) async fn recorded(
         return Ok(None);
     };
     let (start, is_closed) = (segment.start, segment.end.is_some());
-    let frame = decode(data, &segment, move |path| playback::picture_at(path, time.since(start)), camera).await;
+    let player = Arc::clone(player);
+    let frame = decode(data, &segment, move |path| player.picture_at(path, time.since(start)), camera).await;
     let frame = frame.filter(|frame| !is_closed || time.since(frame.time) <= age_ns_max(history, camera));
     frame.map(|frame| encode(&frame)).transpose()
 }
@@ -61,22 +64,21 @@ pub(crate) async fn recorded(
 pub(crate) async fn step(
     history: &History,
     data: &Path,
+    player: &Arc<Player>,
     camera: CameraId,
     time: UtcNanos,
     forward: bool,
 ) -> Result<Option<Picture>, String> {
     if !forward {
-        return recorded(history, data, camera, time - 1).await;
+        return recorded(history, data, player, camera, time - 1).await;
     }
     let from = time - SEGMENT_BEFORE_NS;
     let to = time + SEGMENT_BEFORE_NS;
     let segments = history.segments(camera, from, to).await.map_err(|error| error.to_string())?;
     for segment in segments.into_iter().filter(|segment| segment.end.is_none_or(|end| end > time)) {
         let after = time.since(segment.start);
-        let next = move |path: &Path| {
-            let mut pictures = playback::pictures(path)?;
-            Ok(pictures.find(|(offset, _)| *offset > after).map(|(offset, frame)| (frame, offset)))
-        };
+        let player = Arc::clone(player);
+        let next = move |path: &Path| player.picture_after(path, after);
         if let Some(frame) = decode(data, &segment, next, camera).await {
             return encode(&frame).map(Some);
         }

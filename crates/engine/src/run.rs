@@ -109,6 +109,7 @@ pub(crate) fn run(
                 history: history.clone(),
                 live: Some(Arc::clone(&live)),
                 data: dir.clone(),
+                player: Arc::default(),
                 mode: options.mode.clone(),
                 device: model_files::device_text(),
             });

@@ -12,6 +12,7 @@ use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::tokio::Listener as _;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
 use sightglass_history::History;
+use sightglass_ingest::player::Player;
 use sightglass_protocol::PlantInfo;
 use sightglass_protocol::message::{Envelope, MESSAGE_BYTES_MAX, Reply, Request};
 use sightglass_protocol::socket;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     /// Absent while only a recording is shown.
     pub live: Option<Arc<Live>>,
     pub data: PathBuf,
+    /// For pictures out of recorded video.
+    pub player: Arc<Player>,
     pub mode: String,
     pub device: String,
 }

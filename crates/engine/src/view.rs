@@ -59,7 +59,9 @@ async fn try_answer(shared: &Shared, request: Request) -> Result<Reply, String> 
         }
         Request::Picture { camera, at } => picture(shared, camera, at).await,
         Request::Step { camera, time, forward } => {
-            pictures::step(&shared.history, &shared.data, camera, time, forward).await.map(Reply::Picture)
+            pictures::step(&shared.history, &shared.data, &shared.player, camera, time, forward)
+                .await
+                .map(Reply::Picture)
         }
         Request::Advisories { line, from, to } => {
             shared.history.advisories(line, from, to, ADVISORIES_MAX).await.map(Reply::Advisories).map_err(text)
@@ -202,7 +204,9 @@ async fn picture(shared: &Shared, camera: CameraId, at: At) -> Result<Reply, Str
         At::Time(time) => Some(time),
     };
     match time {
-        Some(time) => pictures::recorded(&shared.history, &shared.data, camera, time).await.map(Reply::Picture),
+        Some(time) => {
+            pictures::recorded(&shared.history, &shared.data, &shared.player, camera, time).await.map(Reply::Picture)
+        }
         None => Ok(Reply::Picture(None)),
     }
 }

@@ -57,13 +57,18 @@ pub use completeness::{CERTIFICATE_GAPS_MAX, Completeness, Evidence, Gap, GapRea
 pub use error::HistoryError;
 pub use events::{Entry, EntryClass};
 pub use export::{ExportStats, write_wide_parquet};
-pub use frames::{align, resample, samples_frame};
-pub use load::Stretch;
+pub use frames::{
+    AlignedPages, ParquetFile, ResampledPages, Shifts, align, align_pages, asof_events, collect, compare_runs,
+    csv_header, csv_lines, events_frame, json_lines, lazy, percentiles_by_product, percentiles_by_shift, resample,
+    resample_pages, samples_frame, tags_frame,
+};
 pub use info::{Info, Series, Sessions, TableBytes};
+pub use load::Stretch;
 pub use merge::MergeStats;
 pub use open::{FILE_NAME, History, LOCK_NAME};
 pub use outages::{Outage, OutageId, OutageKind};
 pub use pins::{PIN_AFTER_NS, PIN_BEFORE_NS, PIN_OPEN_NS_MAX};
+pub use polars::prelude::{DataFrame, LazyFrame};
 pub use raw::SamplePages;
 pub use repair::{Repaired, repair};
 pub use retention::{Keep, Removed};

@@ -4,7 +4,10 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -60,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) rewriting: Mutex<()>,
     pub(crate) tail: std::sync::Mutex<Tail>,
     pub(crate) checkpointer: Checkpointer,
+    /// See [`History::samples_decoded`].
+    pub(crate) samples_decoded: AtomicU64,
     schema: i64,
     /// The session's row; 0 when opened read-only.
     session: i64,
@@ -122,6 +127,7 @@ impl History {
             rewriting: Mutex::new(()),
             tail: std::sync::Mutex::default(),
             checkpointer: Checkpointer::new(),
+            samples_decoded: AtomicU64::new(0),
             schema: SCHEMA,
             session,
             recovered: died,
@@ -182,6 +188,7 @@ impl History {
             rewriting: Mutex::new(()),
             tail: std::sync::Mutex::default(),
             checkpointer: Checkpointer::new(),
+            samples_decoded: AtomicU64::new(0),
             schema,
             session: 0,
             recovered: false,
@@ -208,6 +215,12 @@ impl History {
     /// The plant: as given, or as stored when opened read-only.
     pub fn plant(&self) -> &PlantInfo {
         &self.inner.plant
+    }
+
+    /// How many merged samples have been decoded to answer with samples themselves, since this was opened: what tells
+    /// whether a question reads more than it needs.
+    pub fn samples_decoded(&self) -> u64 {
+        self.inner.samples_decoded.load(Ordering::Relaxed)
     }
 
     pub(crate) fn session_id(&self) -> i64 {

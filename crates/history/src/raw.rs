@@ -186,6 +186,8 @@ impl History {
         let stored = chunks(snapshot, tags, from, to).await.map_err(self.wrap())?;
         let batches = self.unmerged(snapshot, from, to).await?;
         let batches = batches.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let decoded: i64 = stored.iter().map(|chunk| chunk.samples).sum();
+        self.inner.samples_decoded.fetch_add(decoded.unsigned_abs(), std::sync::atomic::Ordering::Relaxed);
         let tags = tags.to_vec();
         blocking(move || {
             let mut all = Vec::with_capacity(tags.len());

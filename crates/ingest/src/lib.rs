@@ -24,6 +24,7 @@ pub mod payload;
 mod picture;
 mod picture_tap;
 pub mod playback;
+pub mod player;
 mod record_tap;
 mod recorder;
 mod samplefile;

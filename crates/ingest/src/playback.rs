@@ -16,42 +16,25 @@ use crate::{
     picture::RgbView,
 };
 
-/// Pictures that may stand between two that follow each other in time (H.264 and H.265 reorder at most so many).
-const REORDERED_MAX: usize = 16;
+/// Pictures of a group that are looked at: a camera that sends its next key picture later is shown up to here.
+const GROUP_PICTURES_MAX: usize = 4_096;
+/// Encoded pictures that may wait to be taken: a hand-over each would cost more than they do.
+const ENCODED_WAITING_MAX: u32 = 256;
+/// Decoded pictures that may wait to be taken: what nobody asks for is not decoded.
+const RAW_WAITING_MAX: u32 = 1;
 /// How long one picture may take.
 const PICTURE_MAX: gst::ClockTime = gst::ClockTime::from_seconds(10);
 /// How often a wait looks for errors.
 const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(50);
 
 /// The newest picture at or before `offset_ns` from the file's beginning, and its own offset; `None` where the file
-/// begins later. Only the pictures since the last key picture are decoded.
+/// begins later. Only the pictures since the last key picture are decoded. Who asks more than once asks a
+/// [`Player`](crate::player::Player).
 ///
 /// # Errors
 /// When the file cannot be opened or holds no video that this PC can decode.
 pub fn picture_at(path: &Path, offset_ns: i64) -> Result<Option<(Frame, i64)>, IngestError> {
-    let Some((caps, group)) = group_around(path, offset_ns)? else { return Ok(None) };
-    let source = gst_app::AppSrc::builder()
-        .caps(&caps)
-        .format(gst::Format::Time)
-        .stream_type(gst_app::AppStreamType::Stream)
-        .max_bytes(0)
-        .build();
-    let mut decoded = Pictures::decode(path, source.upcast_ref(), DECODE)?;
-    for buffer in group {
-        source.push_buffer(buffer).map_err(|flow| IngestError::video(path, flow))?;
-    }
-    source.end_of_stream().map_err(|flow| IngestError::video(path, flow))?;
-    let mut newest = None;
-    for (offset, frame) in decoded.by_ref() {
-        if offset > offset_ns {
-            break;
-        }
-        newest = Some((frame, offset));
-    }
-    match decoded.error.take() {
-        Some(error) if newest.is_none() => Err(error),
-        _ => Ok(newest),
-    }
+    crate::player::Player::default().picture_at(path, offset_ns)
 }
 
 /// All pictures of a file in order, each with its offset from the file's beginning.
@@ -60,9 +43,11 @@ pub fn picture_at(path: &Path, offset_ns: i64) -> Result<Option<(Frame, i64)>, I
 /// When the file cannot be opened.
 pub fn pictures(path: &Path) -> Result<Pictures, IngestError> {
     let source = file_source(path)?;
-    Pictures::decode(path, &source, DECODE)
+    Pictures::decode(path, &source, DECODE, 1)
 }
 
+/// As the decoder gives them.
+const DECODE_RAW: &str = "decodebin name=head ! capsfilter name=tail caps=video/x-raw";
 const DECODE: &str =
     "decodebin name=head ! videoconvert n-threads=1 ! capsfilter name=tail caps=video/x-raw,format=RGB";
 
@@ -80,11 +65,29 @@ impl Pictures {
         self.error.as_ref()
     }
 
-    fn decode(path: &Path, source: &gst::Element, line: &str) -> Result<Self, IngestError> {
+    /// Pictures as the decoder gives them, for people to look at: decoded on as many cores as there are.
+    pub(crate) fn decode_raw(path: &Path, source: &gst::Element) -> Result<Self, IngestError> {
         init()?;
+        let branch = branch(DECODE_RAW).map_err(|error| IngestError::video(path, error))?;
+        // After what makes decoders deterministic: nobody computes with these pictures.
+        branch.connect_deep_element_added(|_, _, element| {
+            if element.has_property("max-threads") {
+                element.set_property_from_str("max-threads", "0");
+            }
+        });
+        Self::start(path, source, branch, RAW_WAITING_MAX)
+    }
+
+    fn decode(path: &Path, source: &gst::Element, line: &str, waiting_max: u32) -> Result<Self, IngestError> {
+        init()?;
+        let branch = branch(line).map_err(|error| IngestError::video(path, error))?;
+        Self::start(path, source, branch, waiting_max)
+    }
+
+    fn start(path: &Path, source: &gst::Element, branch: gst::Bin, waiting_max: u32) -> Result<Self, IngestError> {
         let error = |reason: &dyn std::fmt::Display| IngestError::video(path, reason);
-        let branch = branch(line).map_err(|e| error(&e))?;
         let sink = app_sink("pictures");
+        sink.set_max_buffers(waiting_max);
         let pipeline = gst::Pipeline::new();
         pipeline.add_many([source, branch.upcast_ref(), sink.upcast_ref()]).map_err(|e| error(&e))?;
         gst::Element::link_many([source, branch.upcast_ref(), sink.upcast_ref()]).map_err(|e| error(&e))?;
@@ -94,6 +97,11 @@ impl Pictures {
             .set_state(gst::State::Playing)
             .map_err(|state| first_error(&pictures.pipeline, path).unwrap_or_else(|| error(&state)))?;
         Ok(pictures)
+    }
+
+    /// The next picture, not brought into RGB.
+    pub(crate) fn next_sample(&self) -> Result<Option<gst::Sample>, IngestError> {
+        next_sample(&self.pipeline, &self.sink, &self.path)
     }
 
     fn next_picture(&mut self) -> Result<Option<(i64, Frame)>, IngestError> {
@@ -139,40 +147,50 @@ fn file_source(path: &Path) -> Result<gst::Element, IngestError> {
     gst::ElementFactory::make("filesrc").property("location", location.as_ref()).build().map_err(|e| error(&e))
 }
 
-/// The encoded pictures from the last key picture at or before `offset_ns` up to that time, in the order of the file.
-fn group_around(path: &Path, offset_ns: i64) -> Result<Option<(gst::Caps, Vec<gst::Buffer>)>, IngestError> {
+/// A key picture and all up to the next one, as they are in the file.
+pub(crate) struct EncodedGroup {
+    pub(crate) caps: gst::Caps,
+    pub(crate) from: i64,
+    /// The next key picture's offset; `None` where the file (or what can be read of it) ends before.
+    pub(crate) to: Option<i64>,
+    pub(crate) pictures: Vec<gst::Buffer>,
+}
+
+/// The encoded pictures from the last key picture at or before `offset_ns` up to the next one, in the order of the file.
+pub(crate) fn group_around(path: &Path, offset_ns: i64) -> Result<Option<EncodedGroup>, IngestError> {
     let source = file_source(path)?;
-    let encoded = Pictures::decode(path, &source, "parsebin name=head ! identity name=tail")?;
-    let mut caps = None;
-    let mut group = Vec::new();
-    let mut later = 0;
-    while later <= REORDERED_MAX {
-        let sample = match next_sample(&encoded.pipeline, &encoded.sink, path) {
+    let encoded = Pictures::decode(path, &source, "parsebin name=head ! identity name=tail", ENCODED_WAITING_MAX)?;
+    let mut group: Option<EncodedGroup> = None;
+    loop {
+        let sample = match encoded.next_sample() {
             Ok(Some(sample)) => sample,
             Ok(None) => break,
             // The pictures before a file's broken end can still be shown.
-            Err(_) if !group.is_empty() => break,
+            Err(error) if group.is_some() => {
+                tracing::warn!("the rest of a video segment is a gap: {error}");
+                break;
+            }
             Err(error) => return Err(error),
         };
         let (Some(buffer), Some(offset)) = (sample.buffer_owned(), offset_of(&sample)) else { continue };
-        let is_key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        if offset > offset_ns {
-            if is_key {
+        if !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
+            if offset > offset_ns {
+                if let Some(group) = &mut group {
+                    group.to = Some(offset);
+                }
                 break;
             }
-            later += 1;
-        } else if is_key {
-            group.clear();
-            later = 0;
-            caps = sample.caps_owned();
+            group = sample.caps_owned().map(|caps| EncodedGroup { caps, from: offset, to: None, pictures: Vec::new() });
         }
-        if caps.is_some() {
+        if let Some(group) = &mut group
+            && group.pictures.len() < GROUP_PICTURES_MAX
+        {
             let mut buffer = buffer;
             buffer.make_mut().set_pts(gst::ClockTime::from_nseconds(offset.unsigned_abs()));
-            group.push(buffer);
+            group.pictures.push(buffer);
         }
     }
-    Ok(caps.map(|caps| (caps, group)))
+    Ok(group)
 }
 
 fn next_sample(
@@ -205,7 +223,7 @@ fn first_error(pipeline: &gst::Pipeline, path: &Path) -> Option<IngestError> {
     }
 }
 
-fn offset_of(sample: &gst::Sample) -> Option<i64> {
+pub(crate) fn offset_of(sample: &gst::Sample) -> Option<i64> {
     let pts = sample.buffer()?.pts()?;
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     match segment.to_stream_time_full(pts)? {

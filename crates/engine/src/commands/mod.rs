@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod history;
 mod print;
+mod query;
 mod replay;
 mod review;
 mod run;
@@ -54,6 +55,8 @@ enum Command {
     /// What a data folder holds.
     #[command(subcommand)]
     History(history::Command),
+    /// Ask about recorded tags: align, resample, compare, percentiles.
+    Query(query::Arguments),
     /// Write recorded samples as Parquet, partitioned by plant, line and day.
     Export(history::ExportArguments),
 }
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Sim(command) => sim::run(command),
         Command::History(command) => history::run(command),
+        Command::Query(arguments) => query::run(&arguments),
         Command::Export(arguments) => history::export(arguments),
     };
     match result {

@@ -34,6 +34,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         history,
         live: None,
         data: arguments.data,
+        player: Arc::default(),
         mode: "recording".to_owned(),
         device: crate::model_files::device_text(),
     };

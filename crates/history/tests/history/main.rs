@@ -5,6 +5,7 @@ mod durability;
 mod export;
 mod model_output;
 mod opening;
+mod questions;
 mod records;
 mod samples;
 mod signals;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sightglass_ingest::{Feed, FeedItem, PipelineOptions, RecordOptions, playback};
+use sightglass_ingest::{Feed, FeedItem, PipelineOptions, RecordOptions, playback, player::Player};
 use sightglass_plant::{CameraFeed, Plant};
 use sightglass_protocol::{HealthState, UtcNanos, time::SECOND};
 
@@ -192,4 +192,57 @@ fn recording_resumes_once_there_is_a_place_for_it() {
     assert_eq!(of_recording.first().map(|health| health.state), Some(HealthState::Failure), "{}", outcome.reasons());
     assert_eq!(of_recording.last().map(|health| health.state), Some(HealthState::Good), "{}", outcome.reasons());
     assert!(!outcome.closed.is_empty());
+}
+
+#[test]
+fn a_player_steps_through_a_recording_picture_by_picture() {
+    for encoder in ["openh264enc gop-size=15", "jpegenc"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let outcome = record(&key_frames_every_second(encoder), dir.path(), Vec::new());
+        let path = dir.path().join(&outcome.closed[0].path);
+        let player = Player::default();
+        let mut offset = -1;
+        let mut steps = Vec::new();
+        while let Some((_, next)) = player.picture_after(&path, offset).expect("a video") {
+            assert!(next > offset, "{encoder}: {next} after {offset}");
+            steps.push(next);
+            offset = next;
+        }
+        let all: Vec<i64> = playback::pictures(&path).expect("a video").map(|(offset, _)| offset).collect();
+        assert_eq!(steps, all, "{encoder}");
+        // Back through what is still open, and to where nothing is.
+        for &offset in all.iter().rev() {
+            let (frame, found) = player.picture_at(&path, offset + 1_000_000).expect("a video").expect("a picture");
+            let (alone, _) = playback::picture_at(&path, offset + 1_000_000).expect("a video").expect("a picture");
+            assert_eq!(found, offset, "{encoder}");
+            assert!(frame.pixels == alone.pixels, "{encoder}: another picture at {offset}");
+        }
+        assert!(player.picture_at(&path, -5).expect("a video").is_none());
+    }
+}
+
+#[test]
+fn damage_in_a_segment_leaves_what_is_before_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let outcome = record(&simulated(), dir.path(), pictures(2));
+    let path = dir.path().join(&outcome.closed[0].path);
+    let whole = fs::read(&path).expect("the file");
+    let player = Player::default();
+    // The middle is zeros, as after a power cut.
+    let mut zeroed = whole.clone();
+    let (from, to) = (whole.len() / 2, whole.len() * 3 / 4);
+    zeroed[from..to].fill(0);
+    fs::write(&path, &zeroed).expect("the file");
+    assert!(player.picture_at(&path, SECOND / 2).expect("a video").is_some());
+    if let Ok(Some((_, offset))) = player.picture_at(&path, SECOND + SECOND / 3) {
+        assert!(offset <= SECOND + SECOND / 3, "{offset}");
+    }
+    // Nothing but zeros, nothing at all, no file: an error that says which file, and no panic.
+    for bytes in [vec![0; whole.len()], Vec::new()] {
+        fs::write(&path, bytes).expect("the file");
+        let error = player.picture_at(&path, SECOND / 2).map(|found| found.is_some()).expect_err("there is no video");
+        assert!(error.to_string().contains(".mkv"), "{error}");
+    }
+    fs::remove_file(&path).expect("the file");
+    assert!(player.picture_at(&path, SECOND / 2).is_err());
 }

@@ -22,7 +22,7 @@ const NAME_CHARACTERS: usize = 24;
 const DETAIL_CHARACTERS: usize = 60;
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::commands) struct Arguments {
     /// The data folder, or the database in it.
     db: PathBuf,
     /// The beginning of the range.

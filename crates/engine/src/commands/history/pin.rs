@@ -10,7 +10,7 @@ use crate::commands::{parse_time, print};
 use crate::{EngineError, card};
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::commands) struct Arguments {
     /// The data folder, or the database in it; no engine may be recording into it.
     db: PathBuf,
     /// The earliest moment.

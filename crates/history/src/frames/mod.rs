@@ -1,16 +1,48 @@
-//! The engineer's questions, with polars: tags as columns on one time axis. Lazy: nothing is computed before `collect`.
+//! The engineer's questions, with polars: tags as columns on one time axis. Lazy: nothing is read before `collect`, and
+//! then no more than the question needs ([`scan`]); what is longer than memory comes page by page ([`pages`]).
+
+mod compare;
+mod events;
+mod pages;
+mod percentiles;
+mod print;
+mod scan;
+mod shifts;
 
 use polars::prelude::*;
-use sightglass_protocol::{TagId, UtcNanos};
+use sightglass_protocol::UtcNanos;
 
-use crate::{chunk::Row, error::HistoryError, open::History, steps::checked};
+pub use self::{
+    compare::compare_runs,
+    events::{asof_events, events_frame},
+    pages::{AlignedPages, ResampledPages, align_pages, resample_pages},
+    percentiles::{percentiles_by_product, percentiles_by_shift},
+    print::{ParquetFile, csv_header, csv_lines, json_lines},
+    scan::{samples_frame, tags_frame},
+    shifts::Shifts,
+};
+use crate::{error::HistoryError, steps::checked};
+
+/// Computes an answer. Takes as long as it takes: call it off the threads that answer others.
+///
+/// # Errors
+/// What is damaged, and polars' own.
+pub fn collect(frame: LazyFrame) -> Result<DataFrame, HistoryError> {
+    frame.collect().map_err(frame_error("compute an answer"))
+}
+
+/// A page as something that can be asked further.
+pub fn lazy(page: DataFrame) -> LazyFrame {
+    page.lazy()
+}
 
 /// The most rows of a time axis made by [`align`].
 const AXIS_ROWS_MAX: i64 = 1 << 26;
 
-/// UTC nanoseconds, the type of every `time` column.
+/// UTC nanoseconds, the type of every `time` column. The zone is not part of the type: polars keeps one only when it is
+/// built with the calendars of all of them.
 pub(crate) fn time_type() -> DataType {
-    DataType::Datetime(TimeUnit::Nanoseconds, Some(TimeZone::UTC))
+    DataType::Datetime(TimeUnit::Nanoseconds, None)
 }
 
 pub(crate) fn time_column(times: Vec<i64>) -> PolarsResult<Column> {
@@ -19,31 +51,6 @@ pub(crate) fn time_column(times: Vec<i64>) -> PolarsResult<Column> {
 
 pub(crate) fn frame_error(action: &str) -> impl Fn(PolarsError) -> HistoryError + '_ {
     move |source| HistoryError::Frame { action: action.to_owned(), source }
-}
-
-/// The usable values of a tag as a frame `time` (UTC nanoseconds, sorted), `value`. What is not usable or has no value
-/// is null: never a number that could be taken for one.
-pub(crate) fn rows_frame(rows: &[Row]) -> PolarsResult<DataFrame> {
-    let times = rows.iter().map(|row| row.time).collect();
-    let values: Vec<Option<f64>> =
-        rows.iter().map(|row| (row.quality().is_usable() && !row.value.is_nan()).then_some(row.value)).collect();
-    DataFrame::new_infer_height(vec![time_column(times)?, Column::new("value".into(), values)])
-}
-
-/// [`History::raw`] of one tag as a frame: `time` (UTC nanoseconds, sorted) and `value`, null where it is not usable.
-///
-/// # Errors
-/// As [`History::raw`].
-pub async fn samples_frame(
-    history: &History,
-    tag: TagId,
-    from: UtcNanos,
-    to: UtcNanos,
-) -> Result<LazyFrame, HistoryError> {
-    let (from, to) = checked(from, to)?;
-    let rows = history.raw_rows(&[history.file_tag(tag)?], from, to).await?;
-    let rows = rows.into_iter().next().map(|(_, rows)| rows).unwrap_or_default();
-    Ok(rows_frame(&rows).map_err(frame_error("make a table of samples"))?.lazy())
 }
 
 /// Brings frames (`time`, `value`; each under its name) onto one time axis from `from` to `to` (both within) every
