@@ -1,12 +1,12 @@
 //! Ticks for training, through the very path that the running line uses.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sightglass_history::{History, SamplePages};
-use sightglass_ingest::{Feed, FeedItem, IngestEvent, LinePipeline, Pace, PipelineOptions, playback};
+use sightglass_ingest::{Clip, ClipTrack, Feed, FeedItem, IngestEvent, LinePipeline, Pace, PipelineOptions};
 use sightglass_plant::{CameraFeed, Plant, SourceKind};
-use sightglass_protocol::{CameraId, Frame, HealthState, LineId, Sample, Segment, Tick, UtcNanos};
+use sightglass_protocol::{CameraId, HealthState, LineId, Sample, Tick, UtcNanos};
 use tokio::runtime::Handle;
 
 use crate::EngineError;
@@ -59,18 +59,10 @@ pub(crate) fn fed_in_process(plant: &Plant) -> Plant {
 /// Samples and pictures of a history, in time order.
 pub(crate) struct HistoryFeed {
     runtime: Handle,
-    data: PathBuf,
     /// `None` after the last page.
     pages: Option<SamplePages>,
     samples: VecDeque<Sample>,
-    cameras: Vec<CameraTrack>,
-}
-
-struct CameraTrack {
-    camera: CameraId,
-    segments: std::vec::IntoIter<Segment>,
-    open: Option<(UtcNanos, playback::Pictures)>,
-    next: Option<Frame>,
+    cameras: Vec<ClipTrack>,
 }
 
 impl HistoryFeed {
@@ -89,15 +81,10 @@ impl HistoryFeed {
         let mut tracks = Vec::new();
         for &camera in cameras {
             let segments = runtime.block_on(history.segments(camera, from, to))?;
-            tracks.push(CameraTrack { camera, segments: segments.into_iter(), open: None, next: None });
+            let clips = segments.into_iter().map(|s| Clip { path: data.join(&s.path), start: s.start });
+            tracks.push(ClipTrack::new(camera, clips.collect()));
         }
-        Ok(Self {
-            runtime,
-            data: data.to_owned(),
-            pages: Some(history.samples(from, to)),
-            samples: VecDeque::new(),
-            cameras: tracks,
-        })
+        Ok(Self { runtime, pages: Some(history.samples(from, to)), samples: VecDeque::new(), cameras: tracks })
     }
 
     /// Loads the next page when the last one is used up. What cannot be read ends the samples, and is told.
@@ -117,46 +104,13 @@ impl HistoryFeed {
     }
 }
 
-impl CameraTrack {
-    /// Decodes on until the next picture is known or the recording is over. A broken segment is a gap.
-    fn fill(&mut self, data: &Path) {
-        while self.next.is_none() {
-            if let Some((start, pictures)) = &mut self.open {
-                if let Some((offset, frame)) = pictures.next() {
-                    self.next = Some(Frame { camera: self.camera, time: *start + offset, ..frame });
-                    return;
-                }
-                if let Some(error) = pictures.error() {
-                    tracing::warn!("a video segment is a gap from here on: {error}");
-                }
-                self.open = None;
-            }
-            let Some(segment) = self.segments.next() else { return };
-            match playback::pictures(&data.join(&segment.path)) {
-                Ok(pictures) => self.open = Some((segment.start, pictures)),
-                Err(error) => tracing::warn!("a video segment is a gap: {error}"),
-            }
-        }
-    }
-}
-
 impl Feed for HistoryFeed {
     fn next(&mut self) -> Option<FeedItem> {
         self.fill_samples();
-        for camera in &mut self.cameras {
-            camera.fill(&self.data);
-        }
         let sample = self.samples.front().map(|sample| sample.time);
-        let earliest = self
-            .cameras
-            .iter_mut()
-            .filter(|camera| camera.next.is_some())
-            .min_by_key(|camera| camera.next.as_ref().map(|frame| frame.time));
-        match (sample, earliest) {
-            (Some(sample), Some(camera)) if camera.next.as_ref().is_some_and(|frame| frame.time <= sample) => {
-                camera.next.take().map(FeedItem::Frame)
-            }
-            (None, Some(camera)) => camera.next.take().map(FeedItem::Frame),
+        match (sample, ClipTrack::earliest(&mut self.cameras)) {
+            (None, Some((_, camera))) => camera.take().map(FeedItem::Frame),
+            (Some(sample), Some((picture, camera))) if picture <= sample => camera.take().map(FeedItem::Frame),
             (Some(time), _) => {
                 let mut together = Vec::new();
                 while self.samples.front().is_some_and(|sample| sample.time == time) {

@@ -56,7 +56,7 @@ pub(crate) fn build(
     let error = |reason: &dyn std::fmt::Display| IngestError::camera(&camera.name, reason);
     let mut is_file = false;
     match &camera.feed {
-        CameraFeed::Simulator => {
+        CameraFeed::Simulator | CameraFeed::Clips(_) => {
             let source = gst_app::AppSrc::builder()
                 .format(gst::Format::Time)
                 .stream_type(gst_app::AppStreamType::Stream)

@@ -27,6 +27,12 @@ pub enum IngestError {
         /// The line.
         line: String,
     },
+    /// Both would be fed, by different hands.
+    #[error("line '{line}' has cameras of clips beside something of kind \"simulator\"; a line can have one of both")]
+    ClipsBesideSimulator {
+        /// The line.
+        line: String,
+    },
     /// A recorded file of samples cannot be used.
     #[error("source '{origin}': cannot read {path}: {reason}")]
     SampleFile {

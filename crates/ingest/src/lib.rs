@@ -9,6 +9,7 @@
 pub mod aligner;
 mod camera;
 pub mod capture;
+mod clips;
 mod decode_ledger;
 mod elements;
 mod error;
@@ -31,6 +32,7 @@ mod samplefile;
 pub mod samplefilesrc;
 mod watch;
 
+pub use clips::{Clip, ClipTrack};
 pub use elements::init;
 pub use error::IngestError;
 pub use event::{

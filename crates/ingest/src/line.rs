@@ -18,6 +18,7 @@ use crate::{
     Feed, IngestError, IngestEvent, Pace, PipelineOptions,
     aligner::{Aligner, AlignerSettings, TagSettings},
     camera::{self, CameraTaps},
+    clips::{self, ClipFeed},
     elements::{app_sink, init},
     event::EVENTS_MAX,
     feeding::{CameraPad, Feeding, time_of},
@@ -184,6 +185,7 @@ impl<'a> Start<'a> {
                         origin: source.name.clone(),
                         paths: file.paths.clone(),
                         format: file.format,
+                        layout: file.layout,
                         time_column: file.time_column.clone(),
                         columns,
                         from: options.from,
@@ -202,6 +204,18 @@ impl<'a> Start<'a> {
         is_fed |= cameras().any(|camera| camera.feed == CameraFeed::Simulator);
         origins.extend(cameras().map(Origin::Camera));
         let mut feed = feed.filter(|_| is_fed);
+        if cameras().any(|camera| matches!(camera.feed, CameraFeed::Clips(_))) {
+            if is_fed {
+                return Err(IngestError::ClipsBesideSimulator { line: line.name.clone() });
+            }
+            let mut tracks = Vec::new();
+            for camera in cameras() {
+                if let CameraFeed::Clips(index) = &camera.feed {
+                    tracks.push((camera.id, clips::read_index(&camera.name, index)?));
+                }
+            }
+            feed = Some(Box::new(ClipFeed::new(tracks)));
+        }
         if is_fed && feed.is_none() {
             return Err(IngestError::NoFeed { line: line.name.clone() });
         }
@@ -210,7 +224,7 @@ impl<'a> Start<'a> {
             feed.as_mut().and_then(|feed| std::iter::from_fn(|| feed.next()).find(|item| time_of(item).is_some()));
         let first_fed = first.as_ref().and_then(time_of);
         let first_sample = first_sample.into_iter().chain(first_fed).min();
-        let starts = cameras().filter(|camera| camera.feed != CameraFeed::Simulator).filter_map(|camera| camera.start);
+        let starts = cameras().filter(|camera| !camera.feed.is_fed()).filter_map(|camera| camera.start);
         let default_start = first_sample.or(options.now).unwrap_or(UtcNanos(0));
         let earliest = first_sample.into_iter().chain(starts).min().unwrap_or(default_start);
         let base = options.from.map_or(earliest, |from| from.max(earliest));
@@ -218,8 +232,8 @@ impl<'a> Start<'a> {
     }
 
     fn camera_start(&self, camera: &Camera) -> UtcNanos {
-        match camera.feed {
-            CameraFeed::Simulator => self.base,
+        match &camera.feed {
+            feed if feed.is_fed() => self.base,
             _ => camera.start.unwrap_or(self.default_start),
         }
     }
@@ -338,7 +352,7 @@ impl<'a> Start<'a> {
             roi: camera.roi,
             time,
             whole: self.options.pictures,
-            gaps: camera.feed == CameraFeed::Simulator,
+            gaps: camera.feed.is_fed(),
         };
         let record = self.options.record.clone().map(|record| {
             let recorders = Arc::clone(recorders);

@@ -6,13 +6,19 @@
 //! devices that a plant names are there is not asked here: that is for whoever opens them, each time anew.
 
 mod errors;
+mod map;
 mod model;
 mod parse;
 mod section;
 mod variables;
+mod write;
 
 pub use errors::{PlantErrors, Problem};
+pub use map::{ImportMap, Mapped};
 pub use model::{
-    Camera, CameraFeed, Device, Line, ModelChoice, Plant, Retention, SampleFile, SampleFormat, Source, SourceKind, Tag,
+    Camera, CameraFeed, Device, Line, ModelChoice, Plant, Retention, SampleFile, SampleFormat, SampleLayout, Source,
+    SourceKind, Tag,
 };
 pub use parse::{CAMERAS_MAX, FILE_BYTES_MAX, LINES_MAX, NAME_CHARS_MAX, SOURCES_MAX, TAGS_MAX, load, parse};
+pub use section::nearest;
+pub use write::to_text;

@@ -65,11 +65,24 @@ pub struct SampleFile {
     pub paths: Vec<PathBuf>,
     /// The format.
     pub format: SampleFormat,
+    /// How samples stand in a row.
+    pub layout: SampleLayout,
     /// The column with the time (default `time`).
     pub time_column: String,
 }
 
-/// The format of recorded samples: one row a time, one column a tag ("wide").
+/// How samples stand in the rows of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SampleLayout {
+    /// One row a time, one column a tag.
+    #[default]
+    Wide,
+    /// One row a sample, in the order of their times: columns `tag`, the time, `value`, and `quality` (a word; good
+    /// where there is no such column).
+    Long,
+}
+
+/// The format of recorded samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleFormat {
     /// Text with a header line.
@@ -135,6 +148,8 @@ pub enum CameraFeed {
     Launch(String),
     /// `file://`, `rtsp://`, … or a path (the parser has joined the plant file's folder).
     Uri(String),
+    /// Recorded segments: a CSV file of lines `path,start`, paths beside it, in the order of their starts.
+    Clips(PathBuf),
     /// The simulated line, in this process.
     Simulator,
 }
@@ -177,6 +192,13 @@ pub struct Retention {
     pub video_days: f64,
     /// Video, in GiB (default 100).
     pub video_gib: f64,
+}
+
+impl CameraFeed {
+    /// Whether its pictures come from within the process instead of a GStreamer source.
+    pub const fn is_fed(&self) -> bool {
+        matches!(self, Self::Simulator | Self::Clips(_))
+    }
 }
 
 impl Plant {

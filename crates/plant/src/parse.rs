@@ -14,8 +14,8 @@ use sightglass_protocol::{
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Camera, CameraFeed, Device, Line, ModelChoice, Plant, PlantErrors, Retention, SampleFile, SampleFormat, Source,
-    SourceKind, Tag,
+    Camera, CameraFeed, Device, Line, ModelChoice, Plant, PlantErrors, Retention, SampleFile, SampleFormat,
+    SampleLayout, Source, SourceKind, Tag,
     section::{At, Complaints, HOUR, MINUTE, Section, nearest, number_of},
     variables::expand,
 };
@@ -51,7 +51,8 @@ const KEPT_GIB_MAX: f64 = 1e6;
 const FALSE_ALARMS_PER_WEEK_MAX: f64 = 7.0 * 24.0 * 60.0;
 
 const KEYS: [&str; 7] = ["plant", "model", "retention", "line", "source", "tag", "camera"];
-const SOURCE_FILE_KEYS: [&str; 5] = ["path", "paths", "format", "separator", "time_column"];
+const SOURCE_FILE_KEYS: [&str; 6] = ["path", "paths", "format", "separator", "layout", "time_column"];
+const LAYOUTS: [(&str, SampleLayout); 2] = [("wide", SampleLayout::Wide), ("long", SampleLayout::Long)];
 const ROLES: [(&str, Role); 4] =
     [("measurement", Role::Measurement), ("setpoint", Role::Setpoint), ("output", Role::Output), ("mode", Role::Mode)];
 const DEVICES: [(&str, Device); 4] =
@@ -218,7 +219,7 @@ impl<'a> Parser<'a> {
             tags.push(tag);
         }
 
-        const CAMERA_KEYS: [&str; 8] = ["name", "line", "launch", "uri", "simulator", "roi", "fps", "start"];
+        const CAMERA_KEYS: [&str; 9] = ["name", "line", "launch", "uri", "clips", "simulator", "roi", "fps", "start"];
         let mut camera_names = Names::new("camera");
         let mut cameras = Vec::new();
         for (index, section) in self.several(root, "camera", "[[camera]]", &CAMERA_KEYS, CAMERAS_MAX).iter().enumerate()
@@ -297,7 +298,8 @@ impl<'a> Parser<'a> {
             SampleFormat::Csv { separator: self.separator(section).unwrap_or(b',') }
         };
         let time_column = section.text("time_column").map_or_else(|| "time".to_owned(), |column| column.value);
-        SampleFile { paths, format, time_column }
+        let layout = section.choice("layout", &LAYOUTS).unwrap_or_default();
+        SampleFile { paths, format, layout, time_column }
     }
 
     fn format_by_extension(&self, section: &Section<'_>, paths: &[PathBuf]) -> Option<bool> {
@@ -400,9 +402,9 @@ impl<'a> Parser<'a> {
     }
 
     fn feed(&self, section: &Section<'_>) -> Option<CameraFeed> {
-        const ALLOWED: &str = "give exactly one of launch = \"…\", uri = \"…\", simulator = true";
+        const ALLOWED: &str = "give exactly one of launch = \"…\", uri = \"…\", clips = \"…\", simulator = true";
         let simulator = section.flag("simulator");
-        let given = [section.has("launch"), section.has("uri"), simulator == Some(true)];
+        let given = [section.has("launch"), section.has("uri"), section.has("clips"), simulator == Some(true)];
         match given.iter().filter(|given| **given).count() {
             // `simulator` of a wrong type has been complained about.
             0 if section.has("simulator") && simulator.is_none() => None,
@@ -412,6 +414,10 @@ impl<'a> Parser<'a> {
             }
             1 if given[0] => section.text("launch").map(|launch| CameraFeed::Launch(launch.value.trim().to_owned())),
             1 if given[1] => section.text("uri").and_then(|uri| self.uri(&uri)).map(CameraFeed::Uri),
+            1 if given[2] => {
+                section.refuse(&["start"], "beside 'clips', which have a start each");
+                section.text("clips").and_then(|clips| self.path(&clips)).map(CameraFeed::Clips)
+            }
             1 => Some(CameraFeed::Simulator),
             _ => {
                 self.complaints.add(section.span.clone(), "[[camera]] has several sources of pictures", ALLOWED);

@@ -284,7 +284,7 @@ pub(crate) fn number_of(value: &DeValue<'_>) -> Option<f64> {
 }
 
 /// The word of `words` that was most likely meant, if any is near.
-pub(crate) fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
     let near = |candidate: &&'w str| edits(&word.to_lowercase(), &candidate.to_lowercase());
     let best = words.iter().copied().min_by_key(near)?;
     let edits_max = (best.chars().count() / 3).max(1);

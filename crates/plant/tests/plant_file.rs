@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 use sightglass_plant::{
-    CameraFeed, Device, FILE_BYTES_MAX, Plant, PlantErrors, SampleFile, SampleFormat, SourceKind, TAGS_MAX, load, parse,
+    CameraFeed, Device, FILE_BYTES_MAX, Plant, PlantErrors, SampleFile, SampleFormat, SampleLayout, SourceKind,
+    TAGS_MAX, load, parse, to_text,
 };
 use sightglass_protocol::{CameraId, LineId, Roi, Role, TagId};
 
@@ -44,6 +45,7 @@ fn a_good_file_becomes_the_plant_it_describes() {
     let expected = SampleFile {
         paths: vec!["/plants/one/a.csv".into(), "/data/b.csv".into()],
         format: SampleFormat::Csv { separator: b';' },
+        layout: SampleLayout::Wide,
         time_column: "datetime".to_owned(),
     };
     assert_eq!(plant.sources[0].kind, SourceKind::File(expected));
@@ -164,4 +166,21 @@ fn a_variable_in_a_path_is_replaced_and_one_that_is_not_set_is_named() {
     assert!(errors.contains("SIGHTGLASS_NOT_SET") && errors.contains("is not set"), "{errors}");
     let open = SMALLEST.replace("a.csv", "${OPEN/a.csv");
     assert!(parsed(&open).unwrap_err().to_string().contains("does not close"));
+}
+
+#[test]
+fn a_plant_that_is_written_back_reads_as_the_same_plant() {
+    let more = "[[source]]\nname = \"long \\\"one\\\"\"\nkind = \"file\"\nlayout = \"long\"\npath = \"a\\\\b.csv\"\n\
+                separator = \"\\t\"\n[[camera]]\nname = \"kept\"\nline = \"line-1\"\nclips = \"clips/kept.csv\"\n";
+    for text in [SMALLEST.to_owned(), format!("{}\n{more}", include_str!("good/plant.toml"))] {
+        let mut plant = parsed(&text).unwrap();
+        let written = to_text(&plant);
+        // Its retention is its own.
+        plant.retention = parsed(SMALLEST).unwrap().retention;
+        assert_eq!(parsed(&written).unwrap(), plant, "{written}");
+    }
+    let plant = parsed(&format!("{}\n{more}", include_str!("good/plant.toml"))).unwrap();
+    assert_eq!(plant.cameras[4].feed, CameraFeed::Clips("/plants/one/clips/kept.csv".into()));
+    let SourceKind::File(long) = &plant.sources[3].kind else { panic!("a file") };
+    assert_eq!(long.layout, SampleLayout::Long);
 }

@@ -8,7 +8,7 @@ use std::{
 
 use sightglass_protocol::{Quality, TagId, UtcNanos};
 
-use super::{Cell, Places, RawRow, Rows, SampleFileSettings};
+use super::{Cell, Places, RawRow, Rows, SampleFileSettings, quality_of};
 
 /// A longer line is nonsense; its rest is skipped.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -31,7 +31,7 @@ impl CsvRows {
             reader: BufReader::new(file),
             separator,
             header: Vec::new(),
-            places: Places { time: 0, columns: Vec::new(), tags: Vec::new() },
+            places: Places::Wide { time: 0, columns: Vec::new() },
             line: 0,
             bytes: Vec::new(),
         };
@@ -62,15 +62,34 @@ impl CsvRows {
         Ok(true)
     }
 
-    fn parse(&self) -> Result<(UtcNanos, Vec<Cell>), String> {
+    fn parse(&self) -> Result<(UtcNanos, Vec<(TagId, Cell)>), String> {
         let fields = split(&self.bytes, self.separator)?;
         if fields.len() != self.header.len() {
             let hint = if self.separator == b',' { " (a decimal comma needs another separator)" } else { "" };
             return Err(format!("{} fields where the header has {}{hint}", fields.len(), self.header.len()));
         }
-        let time = parse_time(&fields[self.places.time])?;
-        let cell = |at: &usize| parse_cell(&fields[*at], &self.header[*at]);
-        Ok((time, self.places.columns.iter().map(cell).collect()))
+        let time = parse_time(&fields[self.places.time()])?;
+        let cells = match &self.places {
+            Places::Wide { columns, .. } => {
+                columns.iter().map(|&(at, tag)| (tag, parse_cell(&fields[at], &self.header[at]))).collect()
+            }
+            Places::Long { tag, value, quality, names, .. } => {
+                let Some(&id) = names.get(fields[*tag].trim()) else { return Ok((time, Vec::new())) };
+                let cell = match quality {
+                    // What was recorded without a value is no trouble, but what it is.
+                    Some(quality) => match fields[*value].trim() {
+                        "" => Cell::Recorded(f64::NAN, quality_of(&fields[*quality])),
+                        text => match text.parse() {
+                            Ok(value) => Cell::Recorded(value, quality_of(&fields[*quality])),
+                            Err(_) => parse_cell(text, &self.header[*value]),
+                        },
+                    },
+                    None => parse_cell(&fields[*value], &self.header[*value]),
+                };
+                vec![(id, cell)]
+            }
+        };
+        Ok((time, cells))
     }
 }
 
@@ -88,10 +107,6 @@ impl Rows for CsvRows {
 
     fn row_word(&self) -> &'static str {
         "line"
-    }
-
-    fn tags(&self) -> &[TagId] {
-        &self.places.tags
     }
 }
 

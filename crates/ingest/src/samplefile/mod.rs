@@ -1,4 +1,4 @@
-//! Recorded samples in files: one row a time, one column a tag.
+//! Recorded samples in files: one row a time, one column a tag ("wide"), or one row a sample ("long").
 //!
 //! What cannot be used is told with its file and line, and the rest goes on: a row that is nonsense, has the wrong number
 //! of fields, an unreadable time or one before the row above it is left out; a cell that is empty gives a sample of
@@ -10,7 +10,7 @@ mod parquet;
 
 use std::path::{Path, PathBuf};
 
-use sightglass_plant::SampleFormat;
+use sightglass_plant::{SampleFormat, SampleLayout};
 use sightglass_protocol::{HealthState, Quality, Sample, TagId, TimeSource, UtcNanos};
 
 use crate::IngestError;
@@ -25,8 +25,10 @@ pub(crate) struct SampleFileSettings {
     pub(crate) origin: String,
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) format: SampleFormat,
+    pub(crate) layout: SampleLayout,
     pub(crate) time_column: String,
-    /// Which column is which tag. Empty: every column but the time, numbered from 0.
+    /// Which column (or in long files, which text of column `tag`) is which tag. Empty: every column but the time of
+    /// wide files, numbered from 0.
     pub(crate) columns: Vec<(String, TagId)>,
     pub(crate) from: Option<UtcNanos>,
     pub(crate) to: Option<UtcNanos>,
@@ -56,14 +58,16 @@ enum Cell {
     Absent,
     /// A sample without a value, and why.
     Unusable(Quality, String),
+    /// A sample whose quality the file itself says; the value is as it stands there.
+    Recorded(f64, Quality),
 }
 
 /// One row of a file, before its time is checked against the rows above it.
 struct RawRow {
     /// Counts from 1: the line of a text file, the row of others.
     number: u64,
-    /// The time and one cell a wanted column, or why the row is left out.
-    content: Result<(UtcNanos, Vec<Cell>), String>,
+    /// The time and the wanted cells, or why the row is left out.
+    content: Result<(UtcNanos, Vec<(TagId, Cell)>), String>,
 }
 
 /// A file that gives its rows in order.
@@ -72,8 +76,6 @@ trait Rows: Send {
     fn next_row(&mut self) -> Option<Result<RawRow, String>>;
     /// What a row is called ("line", "row").
     fn row_word(&self) -> &'static str;
-    /// The tags of the wanted columns.
-    fn tags(&self) -> &[TagId];
 }
 
 /// Reads the files one after the other.
@@ -168,16 +170,17 @@ impl SampleFileReader {
         }
         let mut samples = Vec::with_capacity(cells.len());
         let mut reasons = Vec::new();
-        for (cell, tag) in cells.into_iter().zip(file.rows.tags()) {
+        for (tag, cell) in cells {
             let (value, quality) = match cell {
                 Cell::Absent => continue,
                 Cell::Value(value) => (value, Quality::Good),
+                Cell::Recorded(value, quality) => (value, quality),
                 Cell::Unusable(quality, reason) => {
                     reasons.push(reason);
                     (f64::NAN, quality)
                 }
             };
-            samples.push(Sample { tag: *tag, time, value, quality, time_source: TimeSource::Payload });
+            samples.push(Sample { tag, time, value, quality, time_source: TimeSource::Payload });
         }
         file.rows_used += 1;
         if !reasons.is_empty() {
@@ -271,14 +274,62 @@ fn open_rows(settings: &SampleFileSettings, path: &Path) -> Result<Box<dyn Rows>
 }
 
 /// Where the time and the wanted columns are among the `existing` ones.
-struct Places {
-    time: usize,
-    columns: Vec<usize>,
-    tags: Vec<TagId>,
+enum Places {
+    Wide {
+        time: usize,
+        /// Each column's place and tag.
+        columns: Vec<(usize, TagId)>,
+    },
+    Long {
+        time: usize,
+        tag: usize,
+        value: usize,
+        quality: Option<usize>,
+        /// What stands in column `tag` for each of the wanted tags.
+        names: std::collections::HashMap<String, TagId>,
+    },
+}
+
+/// The columns of a long file, beside its time.
+const TAG_COLUMN: &str = "tag";
+const VALUE_COLUMN: &str = "value";
+const QUALITY_COLUMN: &str = "quality";
+
+/// The quality of this word; *bad* for a word that is none.
+fn quality_of(word: &str) -> Quality {
+    Quality::ALL.into_iter().find(|quality| quality.word() == word.trim()).unwrap_or(Quality::Bad)
 }
 
 impl Places {
     fn find(settings: &SampleFileSettings, existing: &[String]) -> Result<Self, String> {
+        match settings.layout {
+            SampleLayout::Wide => Self::find_wide(settings, existing),
+            SampleLayout::Long => Self::find_long(settings, existing),
+        }
+    }
+
+    fn time(&self) -> usize {
+        match self {
+            Self::Wide { time, .. } | Self::Long { time, .. } => *time,
+        }
+    }
+
+    fn find_long(settings: &SampleFileSettings, existing: &[String]) -> Result<Self, String> {
+        let place = |name: &str| {
+            existing.iter().position(|column| column == name).ok_or_else(|| {
+                format!("no column '{name}', which layout = \"long\" needs; the file has {}", quoted(existing))
+            })
+        };
+        Ok(Self::Long {
+            time: place(&settings.time_column)?,
+            tag: place(TAG_COLUMN)?,
+            value: place(VALUE_COLUMN)?,
+            quality: place(QUALITY_COLUMN).ok(),
+            names: settings.columns.iter().cloned().collect(),
+        })
+    }
+
+    fn find_wide(settings: &SampleFileSettings, existing: &[String]) -> Result<Self, String> {
         let place = |name: &str| existing.iter().position(|column| column == name);
         let mut missing = Vec::new();
         let time = place(&settings.time_column).unwrap_or_else(|| {
@@ -286,13 +337,9 @@ impl Places {
             0
         });
         let mut columns = Vec::new();
-        let mut tags = Vec::new();
         for (name, tag) in &settings.columns {
             match place(name) {
-                Some(at) => {
-                    columns.push(at);
-                    tags.push(*tag);
-                }
+                Some(at) => columns.push((at, *tag)),
                 None => missing.push(name.clone()),
             }
         }
@@ -305,10 +352,10 @@ impl Places {
             ));
         }
         if settings.columns.is_empty() {
-            columns = (0..existing.len()).filter(|at| *at != time).collect();
-            tags = (0..columns.len()).map(TagId::from_index).collect();
+            let places = (0..existing.len()).filter(|at| *at != time);
+            columns = places.enumerate().map(|(index, at)| (at, TagId::from_index(index))).collect();
         }
-        Ok(Self { time, columns, tags })
+        Ok(Self::Wide { time, columns })
     }
 }
 

@@ -16,17 +16,16 @@ use ::parquet::{
 };
 use sightglass_protocol::{Quality, TagId, UtcNanos};
 
-use super::{Cell, Places, RawRow, Rows, SampleFileSettings};
+use super::{Cell, Places, RawRow, Rows, SampleFileSettings, quality_of};
 
 pub(super) struct ParquetRows {
     rows: RowIter<'static>,
     row: u64,
-    /// Where the time stands in a projected row.
-    time_at: usize,
+    /// Where the columns stand in a projected row.
+    places: Places,
     time_unit_ns: i64,
-    /// The wanted columns: where each stands in a projected row, and its name.
-    columns: Vec<(usize, String)>,
-    tags: Vec<TagId>,
+    /// The names of a projected row's columns.
+    names: Vec<String>,
 }
 
 impl ParquetRows {
@@ -37,37 +36,59 @@ impl ParquetRows {
         let schema = reader.metadata().file_metadata().schema_descr().root_schema_ptr();
         let fields = schema.get_fields();
         let existing: Vec<_> = fields.iter().map(|field| field.name().to_owned()).collect();
-        let places = Places::find(settings, &existing)?;
-        let time_unit_ns = time_unit_ns(&fields[places.time])?;
-        let mut wanted: Vec<usize> = places.columns.clone();
-        wanted.push(places.time);
+        let mut places = Places::find(settings, &existing)?;
+        let time_unit_ns = time_unit_ns(&fields[places.time()])?;
+        let mut wanted: Vec<usize> = match &places {
+            Places::Wide { columns, .. } => columns.iter().map(|(at, _)| *at).collect(),
+            Places::Long { tag, value, quality, .. } => [*tag, *value].into_iter().chain(*quality).collect(),
+        };
+        wanted.push(places.time());
         wanted.sort_unstable();
         wanted.dedup();
+        let projected = |at: &mut usize| *at = wanted.partition_point(|other| other < at);
+        match &mut places {
+            Places::Wide { time, columns } => {
+                projected(time);
+                columns.iter_mut().for_each(|(at, _)| projected(at));
+            }
+            Places::Long { time, tag, value, quality, .. } => {
+                [time, tag, value].into_iter().for_each(projected);
+                quality.iter_mut().for_each(projected);
+            }
+        }
         let projection = Type::group_type_builder(schema.name())
             .with_fields(wanted.iter().map(|at| Arc::clone(&fields[*at])).collect())
             .build()
             .map_err(|error| error.to_string())?;
         let rows = RowIter::from_file_into(Box::new(reader)).project(Some(projection)).map_err(|e| e.to_string())?;
-        Ok(Self {
-            rows,
-            row: 0,
-            time_at: wanted.partition_point(|at| *at < places.time),
-            time_unit_ns,
-            columns: places
-                .columns
-                .iter()
-                .map(|at| (wanted.partition_point(|other| other < at), existing[*at].clone()))
-                .collect(),
-            tags: places.tags,
-        })
+        let names = wanted.iter().map(|at| existing[*at].clone()).collect();
+        Ok(Self { rows, row: 0, places, time_unit_ns, names })
     }
 
-    fn parse(&self, row: &::parquet::record::Row) -> Result<(UtcNanos, Vec<Cell>), String> {
+    fn parse(&self, row: &::parquet::record::Row) -> Result<(UtcNanos, Vec<(TagId, Cell)>), String> {
         let fields: Vec<_> = row.get_column_iter().map(|(_, field)| field).collect();
-        let time = fields.get(self.time_at).and_then(|field| time_of(field, self.time_unit_ns));
-        let time = time.ok_or("the row has no usable time")?;
-        let cell = |(at, name): &(usize, String)| fields.get(*at).map_or(Cell::Absent, |field| cell_of(field, name));
-        Ok((time, self.columns.iter().map(cell).collect()))
+        let field = |at: usize| fields.get(at).copied().unwrap_or(&Field::Null);
+        let time = time_of(field(self.places.time()), self.time_unit_ns).ok_or("the row has no usable time")?;
+        let cells = match &self.places {
+            Places::Wide { columns, .. } => {
+                columns.iter().map(|&(at, tag)| (tag, cell_of(field(at), &self.names[at]))).collect()
+            }
+            Places::Long { tag, value, quality, names, .. } => {
+                let Field::Str(name) = field(*tag) else { return Err("the row names no tag".to_owned()) };
+                let Some(&id) = names.get(name) else { return Ok((time, Vec::new())) };
+                let quality = quality.map(|at| match field(at) {
+                    Field::Str(word) => quality_of(word),
+                    _ => Quality::Bad,
+                });
+                let cell = match (quality, field(*value)) {
+                    (Some(quality), Field::Double(value)) => Cell::Recorded(*value, quality),
+                    (Some(quality), Field::Null) => Cell::Recorded(f64::NAN, quality),
+                    (_, other) => cell_of(other, &self.names[*value]),
+                };
+                vec![(id, cell)]
+            }
+        };
+        Ok((time, cells))
     }
 }
 
@@ -83,10 +104,6 @@ impl Rows for ParquetRows {
 
     fn row_word(&self) -> &'static str {
         "row"
-    }
-
-    fn tags(&self) -> &[TagId] {
-        &self.tags
     }
 }
 

@@ -8,7 +8,7 @@ use gst_base::{
     prelude::*,
     subclass::{base_src::CreateSuccess, prelude::*},
 };
-use sightglass_plant::SampleFormat;
+use sightglass_plant::{SampleFormat, SampleLayout};
 use sightglass_protocol::{Health, TagId, UtcNanos};
 
 use crate::{
@@ -28,6 +28,7 @@ struct Settings {
     locations: Vec<String>,
     format: String,
     separator: String,
+    layout: String,
     time_column: String,
     columns: Vec<String>,
     tags: Vec<i32>,
@@ -43,6 +44,7 @@ impl Default for Settings {
             locations: Vec::new(),
             format: "csv".to_owned(),
             separator: ",".to_owned(),
+            layout: "wide".to_owned(),
             time_column: "time".to_owned(),
             columns: Vec::new(),
             tags: Vec::new(),
@@ -88,6 +90,11 @@ impl Settings {
             "parquet" => SampleFormat::Parquet,
             other => return Err(format!("format '{other}' must be csv or parquet")),
         };
+        let layout = match self.layout.as_str() {
+            "wide" => SampleLayout::Wide,
+            "long" => SampleLayout::Long,
+            other => return Err(format!("layout '{other}' must be wide or long")),
+        };
         let tags: Vec<_> = if self.tags.is_empty() {
             (0..self.columns.len()).map(TagId::from_index).collect()
         } else {
@@ -102,6 +109,7 @@ impl Settings {
             origin,
             paths: self.locations.iter().map(PathBuf::from).collect(),
             format,
+            layout,
             time_column: self.time_column.clone(),
             columns: self.columns.iter().cloned().zip(tags).collect(),
             from: time(self.from),
@@ -143,7 +151,7 @@ impl ObjectImpl for SampleFileSrc {
                 array_of_strings("locations", "Files", "The files to read, one after the other; replaces location"),
                 glib::ParamSpecString::builder("format")
                     .nick("Format")
-                    .blurb("The files' format: csv or parquet; one row a time, one column a tag")
+                    .blurb("The files' format: csv or parquet")
                     .default_value(Some(defaults.format.as_str()))
                     .mutable_ready()
                     .build(),
@@ -151,6 +159,14 @@ impl ObjectImpl for SampleFileSrc {
                     .nick("Separator")
                     .blurb("What separates the fields of a CSV file: one ASCII character")
                     .default_value(Some(defaults.separator.as_str()))
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecString::builder("layout")
+                    .nick("Layout")
+                    .blurb(
+                        "wide: one row a time, one column a tag; long: one row a sample, columns tag, value, quality",
+                    )
+                    .default_value(Some(defaults.layout.as_str()))
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecString::builder("time-column")
@@ -190,6 +206,7 @@ impl ObjectImpl for SampleFileSrc {
             "locations" => settings.locations = strings(value),
             "format" => settings.format = text(),
             "separator" => settings.separator = text(),
+            "layout" => settings.layout = text(),
             "time-column" => settings.time_column = text(),
             "columns" => settings.columns = strings(value),
             "tags" => {
@@ -214,6 +231,7 @@ impl ObjectImpl for SampleFileSrc {
             "locations" => gst::Array::new(&settings.locations).to_value(),
             "format" => settings.format.to_value(),
             "separator" => settings.separator.to_value(),
+            "layout" => settings.layout.to_value(),
             "time-column" => settings.time_column.to_value(),
             "columns" => gst::Array::new(&settings.columns).to_value(),
             "tags" => gst::Array::new(&settings.tags).to_value(),

@@ -5,7 +5,7 @@
 //! ```
 
 use gst::{glib, prelude::*};
-use sightglass_plant::SampleFormat;
+use sightglass_plant::{SampleFormat, SampleLayout};
 use sightglass_protocol::UtcNanos;
 
 use crate::{IngestError, samplefile::SampleFileSettings};
@@ -41,8 +41,13 @@ pub(crate) fn for_files(settings: &SampleFileSettings, base: UtcNanos) -> Result
     for (_, tag) in &settings.columns {
         tags.push(i32::try_from(tag.0).map_err(|e| error(&e))?);
     }
+    let layout = match settings.layout {
+        SampleLayout::Wide => "wide",
+        SampleLayout::Long => "long",
+    };
     let mut element = gst::ElementFactory::make(NAME)
         .property("locations", gst::Array::new(locations))
+        .property("layout", layout)
         .property("time-column", &settings.time_column)
         .property("columns", gst::Array::new(settings.columns.iter().map(|(column, _)| column.as_str())))
         .property("tags", gst::Array::new(tags))

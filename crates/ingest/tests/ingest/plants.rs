@@ -4,7 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use sightglass_ingest::{Feed, FeedItem, IngestEvent, LinePipeline, PipelineOptions};
 use sightglass_plant::{
-    Camera, CameraFeed, Device, Line, ModelChoice, Plant, Retention, SampleFile, SampleFormat, Source, SourceKind, Tag,
+    Camera, CameraFeed, Device, Line, ModelChoice, Plant, Retention, SampleFile, SampleFormat, SampleLayout, Source,
+    SourceKind, Tag,
 };
 use sightglass_protocol::{
     CameraId, Frame, Health, LineId, Quality, Role, Sample, Segment, TagId, Tick, TimeSource, UtcNanos,
@@ -63,7 +64,7 @@ pub(crate) fn with_camera(mut plant: Plant, name: &str, feed: CameraFeed, start:
 
 pub(crate) fn csv_file(paths: Vec<PathBuf>, separator: u8) -> SourceKind {
     let format = SampleFormat::Csv { separator };
-    SourceKind::File(SampleFile { paths, format, time_column: "time".to_owned() })
+    SourceKind::File(SampleFile { paths, format, layout: SampleLayout::Wide, time_column: "time".to_owned() })
 }
 
 pub(crate) fn at(seconds: f64) -> UtcNanos {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use sightglass_ingest::PipelineOptions;
-use sightglass_plant::{CameraFeed, SampleFile, SampleFormat, SourceKind};
+use sightglass_plant::{CameraFeed, SampleFile, SampleFormat, SampleLayout, SourceKind};
 use sightglass_protocol::{HealthState, Quality};
 
 use crate::plants::{at, plant, run, with_camera, with_tags};
@@ -55,7 +55,7 @@ fn a_real_video_that_was_cut_is_told() {
 fn a_real_rig_is_read_whole() {
     let Some(path) = recording("skab/anomaly-free.csv") else { return };
     let format = SampleFormat::Csv { separator: b';' };
-    let file = SampleFile { paths: vec![path], format, time_column: "datetime".to_owned() };
+    let file = SampleFile { paths: vec![path], format, layout: SampleLayout::Wide, time_column: "datetime".to_owned() };
     let tags = [
         "Accelerometer1RMS",
         "Accelerometer2RMS",

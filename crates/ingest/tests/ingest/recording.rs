@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sightglass_ingest::{Feed, FeedItem, PipelineOptions, RecordOptions, playback, player::Player};
+use sightglass_ingest::{Feed, FeedItem, LinePipeline, PipelineOptions, RecordOptions, playback, player::Player};
 use sightglass_plant::{CameraFeed, Plant};
-use sightglass_protocol::{HealthState, UtcNanos, time::SECOND};
+use sightglass_protocol::{HealthState, LineId, UtcNanos, time::SECOND};
 
 use crate::plants::{Outcome, Script, at, grey, plant, run, with_camera};
 
@@ -245,4 +245,36 @@ fn damage_in_a_segment_leaves_what_is_before_it() {
     }
     fs::remove_file(&path).expect("the file");
     assert!(player.picture_at(&path, SECOND / 2).is_err());
+}
+
+#[test]
+fn clips_are_played_one_after_the_other_at_the_times_of_their_starts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let outcome = record(&simulated(), dir.path(), pictures(5));
+    let mut index = "path,start\n".to_owned();
+    for (number, segment) in outcome.closed.iter().enumerate() {
+        // The second one is missing: a gap.
+        let path = if number == 1 { "gone.mkv" } else { &segment.path };
+        index.push_str(&format!("{path},{}\n", segment.start));
+    }
+    let path = dir.path().join("clips.csv");
+    fs::write(&path, &index).expect("written");
+    let plant = with_camera(plant(), "kept", CameraFeed::Clips(path.clone()), None);
+    let played = run(&plant, PipelineOptions { pictures: true, ..Default::default() }, None);
+    assert_eq!(played.frames, 45);
+    let (first, last) = (played.pictures.first().expect("pictures"), played.pictures.last().expect("pictures"));
+    assert_eq!(first.time, at(1000.5));
+    assert!(last.time.since(at(1000.5 + 74.0 / 15.0)).abs() <= TIME_ERROR_NS, "{}", last.time);
+    let again = run(&plant, PipelineOptions { pictures: true, ..Default::default() }, None);
+    assert_eq!(played.ticks, again.ticks);
+
+    let refused = |text: &str| {
+        fs::write(&path, text).expect("written");
+        let started = LinePipeline::start(&plant, LineId(0), PipelineOptions::default(), None);
+        started.err().expect("an error").to_string()
+    };
+    assert!(refused("file,start\n").contains("path,start"));
+    assert!(refused("path,start\na.mkv,soon\n").contains("line 2"));
+    let backwards = refused("path,start\na.mkv,2026-01-02T00:00:00Z\nb.mkv,2026-01-01T00:00:00Z\n");
+    assert!(backwards.contains("line 3"), "{backwards}");
 }

@@ -8,7 +8,7 @@ use parquet::{
     schema::parser::parse_message_type,
 };
 use sightglass_ingest::{IngestError, LinePipeline, PipelineOptions, TROUBLES_PER_FILE_MAX};
-use sightglass_plant::{SampleFile, SampleFormat, SourceKind};
+use sightglass_plant::{SampleFile, SampleFormat, SampleLayout, SourceKind};
 use sightglass_protocol::{HealthState, LineId, Quality, UtcNanos, time::SECOND};
 
 use crate::plants::{Outcome, at, csv_file, plant, run, with_tags};
@@ -185,8 +185,12 @@ fn parquet_gives_samples_where_something_was_recorded() {
     for (unit, per_second) in [("NANOS", SECOND), ("MICROS", 1_000_000), ("MILLIS", 1_000)] {
         let schema = format!("message m {{ OPTIONAL DOUBLE a; REQUIRED INT64 time (TIMESTAMP({unit},true)); }}");
         write_parquet(&path, &schema, &times.map(|time| time / (SECOND / per_second)), &values);
-        let file =
-            SampleFile { paths: vec![path.clone()], format: SampleFormat::Parquet, time_column: "time".to_owned() };
+        let file = SampleFile {
+            paths: vec![path.clone()],
+            format: SampleFormat::Parquet,
+            layout: SampleLayout::Wide,
+            time_column: "time".to_owned(),
+        };
         let outcome = run(&with_tags(plant(), SourceKind::File(file), &["a"]), PipelineOptions::default(), None);
         let got: Vec<_> = outcome.samples.iter().map(|s| (s.time.0, s.quality)).collect();
         assert_eq!(got, [(SECOND, Quality::Good), (3 * SECOND, Quality::Bad)], "{unit}");
@@ -204,8 +208,49 @@ fn a_parquet_file_that_is_cut_is_an_error() {
     write_parquet(&path, schema, &[1, 2], &[Some(1.0), Some(2.0)]);
     let whole = fs::read(&path).expect("the file");
     fs::write(&path, &whole[..whole.len() - 7]).expect("the file");
-    let file = SampleFile { paths: vec![path], format: SampleFormat::Parquet, time_column: "time".to_owned() };
+    let file = SampleFile {
+        paths: vec![path],
+        format: SampleFormat::Parquet,
+        layout: SampleLayout::Wide,
+        time_column: "time".to_owned(),
+    };
     let plant = with_tags(plant(), SourceKind::File(file), &["a"]);
     let error = LinePipeline::start(&plant, LineId(0), PipelineOptions::default(), None).err().expect("an error");
     assert!(error.to_string().contains("not a whole Parquet file"), "{error}");
+}
+
+#[test]
+fn a_long_file_gives_one_sample_a_row_as_it_was_recorded() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("run.csv");
+    let text = "tag,time,value,quality\na,1970-01-01T00:00:01Z,1.5,good\nb,1970-01-01T00:00:01Z,-2,uncertain\n\
+                other,1970-01-01T00:00:01Z,9,good\na,1970-01-01T00:00:02Z,,missing\na,1970-01-01T00:00:02Z,3,bad\n\
+                b,1970-01-01T00:00:03.000000001Z,inf,good\n";
+    fs::write(&path, text).expect("a file");
+    let long = |columns: &str| SampleFile {
+        paths: vec![path.clone()],
+        format: SampleFormat::Csv { separator: b',' },
+        layout: SampleLayout::Long,
+        time_column: columns.to_owned(),
+    };
+    let of = |file: SampleFile| with_tags(plant(), SourceKind::File(file), &["a", "b"]);
+    let outcome = run(&of(long("time")), PipelineOptions::default(), None);
+    let got: Vec<_> = outcome.samples.iter().map(|s| (s.tag.0, s.time.0, s.quality)).collect();
+    let expected = [
+        (0, SECOND, Quality::Good),
+        (1, SECOND, Quality::Uncertain),
+        (0, 2 * SECOND, Quality::Missing),
+        (0, 2 * SECOND, Quality::Bad),
+        (1, 3 * SECOND + 1, Quality::Good),
+    ];
+    assert_eq!(got, expected);
+    assert!(outcome.samples[2].value.is_nan());
+    assert_eq!((outcome.samples[3].value, outcome.samples[4].value), (3.0, f64::INFINITY));
+    assert_eq!(outcome.reasons().matches("line").count(), 0, "what was recorded is no trouble: {}", outcome.reasons());
+    // Of two samples at one time the later one counts, as it did when they came.
+    assert_eq!(outcome.ticks[1].tags[0].value, 3.0);
+
+    let error = LinePipeline::start(&of(long("when")), LineId(0), PipelineOptions::default(), None);
+    let error = error.err().expect("an error").to_string();
+    assert!(error.contains("no column 'when'") && error.contains("'quality'"), "{error}");
 }
