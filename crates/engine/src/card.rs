@@ -27,6 +27,14 @@ pub(crate) fn bar(length: u64, what: &str) -> ProgressBar {
     bar
 }
 
+/// Shows on the terminal that something is under way whose length is not known.
+pub(crate) fn spinner(what: &str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    spinner.set_message(what.to_owned());
+    spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+    spinner
+}
+
 /// Trains with a progress bar, writes model, card and curves, and prints the card.
 ///
 /// # Errors

@@ -5,11 +5,15 @@
 //! bounded queue: on a live line the judge drops ticks under load and counts them, the recorder never does. The window
 //! asks over a local socket and is answered from the history and from the newest tick; the engine runs without it.
 
+mod bundle;
 mod card;
 pub mod commands;
 mod demo_plant;
 mod error;
+mod follow;
+mod import;
 mod judge;
+mod kept_plant;
 mod line;
 mod live;
 mod model_files;

@@ -13,6 +13,7 @@ use sightglass_protocol::message::Counters;
 use sightglass_protocol::{AdvisoryId, LineId, UtcNanos, time::SECOND};
 
 use crate::judge::Judge;
+use crate::kept_plant::Telling;
 use crate::line::{self, LineParts};
 use crate::live::Live;
 use crate::notice::Notice;
@@ -81,6 +82,7 @@ pub(crate) fn run(
         Some(dir) => Some(runtime.block_on(open(dir, plant))?),
         None => None,
     };
+    let mut telling = history.as_ref().map(|history| Telling::start(history, plant));
     let first_id = match &history {
         Some(history) => runtime.block_on(history.next_advisory_id())?,
         None => AdvisoryId(1),
@@ -145,12 +147,17 @@ pub(crate) fn run(
                 if let Notice::Failed(line, reason) = &event {
                     failure = Some(format!("line {}: {reason}", plant.lines[line.index()].name));
                 }
+                if let (Some(telling), Notice::Tick { line, time, .. }) = (&mut telling, &event) {
+                    runtime.block_on(telling.tick(*line, *time));
+                }
                 notice(&event);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
+    // It holds the history, which is closed below.
+    drop(telling);
     for thread in threads {
         if thread.join().is_err() {
             failure.get_or_insert_with(|| "a thread of the line ended unexpectedly".to_owned());

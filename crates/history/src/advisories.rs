@@ -187,6 +187,22 @@ impl History {
         self.read_advisories(&rows)
     }
 
+    /// The advisory with this identity, as it is now.
+    ///
+    /// # Errors
+    /// [`HistoryError::Damaged`], SQLite's own.
+    pub async fn advisory(&self, id: AdvisoryId) -> Result<Option<Advisory>, HistoryError> {
+        let rows = sqlx::query(
+            "SELECT id, line, kind, title, since, opened, last_seen, closed, peak, confidence, crc, body FROM advisory
+             WHERE id = ?1",
+        )
+        .bind(id.0 as i64)
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(self.wrap())?;
+        Ok(self.read_advisories(&rows)?.pop())
+    }
+
     /// Advisories that had been raised and were not over at `at`, newest first.
     ///
     /// # Errors

@@ -96,15 +96,6 @@ pub enum HistoryError {
         /// Bytes.
         needed: u64,
     },
-    /// The disk, or stick, that something is copied to is full.
-    #[error(
-        "there is no room left in {}: free some space there, or take something larger, and run the same command again",
-        dir.display()
-    )]
-    TargetFull {
-        /// The folder that is written to.
-        dir: PathBuf,
-    },
     /// Not even the list of tables can be read.
     #[error(
         "{} cannot be repaired: {reason}; not even its tables can be found, so that only a backup helps (`sightglass \
@@ -135,6 +126,15 @@ pub enum HistoryError {
     DiskFull {
         /// The data folder.
         dir: PathBuf,
+    },
+    /// There is no space left where something is written out to.
+    #[error(
+        "there is no space left for {}; what was finished before is whole: free some space there, or choose another \
+         folder", path.display()
+    )]
+    TargetFull {
+        /// The file.
+        path: PathBuf,
     },
     /// Something stored does not read back.
     #[error("{place} is damaged: {reason}; `sightglass history verify` lists all damage")]
@@ -228,8 +228,16 @@ impl HistoryError {
     /// The same error for one who copies into `dir`, not for the recorder.
     pub(crate) fn of_target(self, dir: &Path) -> Self {
         match self {
-            Self::DiskFull { .. } => Self::TargetFull { dir: dir.to_owned() },
+            Self::DiskFull { .. } => Self::TargetFull { path: dir.to_owned() },
             other => other,
+        }
+    }
+
+    /// An error of something that is written out, not of the history itself.
+    pub(crate) fn target(action: &'static str, path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::TargetFull { path: path.to_owned() },
+            _ => Self::Io { action, path: path.to_owned(), source },
         }
     }
 

@@ -119,7 +119,7 @@ impl History {
     /// A range upside down, SQLite's own.
     pub async fn entries(&self, from: UtcNanos, to: UtcNanos, limit: u32) -> Result<Vec<Entry>, HistoryError> {
         let (from, to) = checked(from, to)?;
-        let rows: Vec<(i64, i64, String, String, String)> = sqlx::query_as(
+        let rows: Vec<EntryRow> = sqlx::query_as(
             "SELECT seq, time, class, subject, text FROM journal WHERE time BETWEEN ?1 AND ?2
              ORDER BY time DESC, seq DESC LIMIT ?3",
         )
@@ -129,13 +129,37 @@ impl History {
         .fetch_all(&self.inner.readers)
         .await
         .map_err(self.wrap())?;
-        let entry = |(seq, time, class, subject, text): (i64, i64, String, String, String)| Entry {
-            seq: seq as u64,
-            time: UtcNanos(time),
-            class: if class == "audit" { EntryClass::Audit } else { EntryClass::Event },
-            subject,
-            text,
-        };
         Ok(rows.into_iter().map(entry).collect())
+    }
+
+    /// Events of one kind at or before `to`, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub async fn events_of(&self, kind: &str, to: UtcNanos, limit: u32) -> Result<Vec<Entry>, HistoryError> {
+        let rows: Vec<EntryRow> = sqlx::query_as(
+            "SELECT seq, time, class, subject, text FROM journal WHERE class = 'event' AND subject = ?1 AND time <= ?2
+             ORDER BY time DESC, seq DESC LIMIT ?3",
+        )
+        .bind(kind)
+        .bind(to.0)
+        .bind(limit)
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(self.wrap())?;
+        Ok(rows.into_iter().map(entry).collect())
+    }
+}
+
+/// `seq, time, class, subject, text`.
+type EntryRow = (i64, i64, String, String, String);
+
+fn entry((seq, time, class, subject, text): EntryRow) -> Entry {
+    Entry {
+        seq: seq as u64,
+        time: UtcNanos(time),
+        class: if class == "audit" { EntryClass::Audit } else { EntryClass::Event },
+        subject,
+        text,
     }
 }

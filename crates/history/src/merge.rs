@@ -449,7 +449,11 @@ async fn place(
 /// Takes in the chunks before the newest rows while each is no larger than what has come together after it: every
 /// sample is then written anew as often as a chunk can be doubled, however few come at a time. Only chunks that begin
 /// later than `after`.
-async fn join_neighbours(snapshot: &mut Transaction<'_, Sqlite>, newest: &mut Part, after: i64) -> Result<(), sqlx::Error> {
+async fn join_neighbours(
+    snapshot: &mut Transaction<'_, Sqlite>,
+    newest: &mut Part,
+    after: i64,
+) -> Result<(), sqlx::Error> {
     let Some(head) = newest.rows.first() else { return Ok(()) };
     let before = newest.into.first().map_or(head.time, |place| place.first_time.min(head.time));
     let neighbours: Vec<Place> = sqlx::query_as(

@@ -217,6 +217,15 @@ impl History {
         self.pages(self.inner.ids.tags().to_vec(), from, to)
     }
 
+    /// As [`History::samples`], of some tags.
+    ///
+    /// # Errors
+    /// An unknown tag.
+    pub fn samples_of(&self, tags: &[TagId], from: UtcNanos, to: UtcNanos) -> Result<SamplePages, HistoryError> {
+        let tags = tags.iter().map(|&tag| self.file_tag(tag)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.pages(tags, from, to))
+    }
+
     pub(crate) fn pages(&self, tags: Vec<i64>, from: UtcNanos, to: UtcNanos) -> SamplePages {
         let next = (from <= to).then_some(from.0);
         SamplePages { history: self.clone(), snapshot: None, tags, next, to: to.0, span: PAGE_NS_FIRST }

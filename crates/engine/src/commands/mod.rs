@@ -2,8 +2,10 @@
 
 mod check;
 mod demo;
+mod export;
 mod history;
-mod print;
+mod import;
+pub(crate) mod print;
 mod query;
 mod replay;
 mod review;
@@ -57,8 +59,10 @@ enum Command {
     History(history::Command),
     /// Ask about recorded tags: align, resample, compare, percentiles.
     Query(query::Arguments),
-    /// Write recorded samples as Parquet, partitioned by plant, line and day.
-    Export(history::ExportArguments),
+    /// Write what was recorded for other tools: samples by plant, line and day, or a bundle of an incident.
+    Export(export::Arguments),
+    /// Take in what other programs recorded: CSV and Parquet.
+    Import(import::Arguments),
 }
 
 /// Parses the command line and runs it. Exit codes: 0; 1, something that was checked is wrong; 2, bad use or input.
@@ -78,7 +82,8 @@ pub fn main() -> ExitCode {
         Command::Sim(command) => sim::run(command),
         Command::History(command) => history::run(command),
         Command::Query(arguments) => query::run(&arguments),
-        Command::Export(arguments) => history::export(arguments),
+        Command::Export(arguments) => export::run(arguments),
+        Command::Import(arguments) => import::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

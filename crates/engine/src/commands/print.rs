@@ -25,7 +25,7 @@ pub(super) fn subject_name(plant: &PlantInfo, subject: Subject) -> &str {
 }
 
 /// An advisory for programs.
-pub(super) fn advisory(plant: &PlantInfo, advisory: &Advisory) -> Value {
+pub(crate) fn advisory(plant: &PlantInfo, advisory: &Advisory) -> Value {
     let causes: Vec<Value> = advisory
         .causes
         .iter()

@@ -1,28 +1,76 @@
-//! Out to other tools: Parquet, partitioned by plant, line and day, and wide tables.
+//! Out to other tools: samples as files, partitioned by plant, line and day, and wide tables.
+//!
+//! A day's files appear under their names when the whole day is written, and replace those that an earlier export left
+//! there. What an export that failed had begun is removed.
+
+mod day;
+mod file;
+mod run;
+mod stored_days;
+mod wide;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fs::{self, File},
-    io::BufWriter,
-    path::{Path, PathBuf},
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
 };
 
-use polars::prelude::*;
 use serde::Serialize;
-use sightglass_protocol::{Sample, UtcNanos};
+use sightglass_protocol::UtcNanos;
+
+pub use day::{DAY_NS, date, partition};
+pub use stored_days::StoredDay;
+pub use wide::write_wide_parquet;
 
 use crate::{
-    chunk::Row,
     error::HistoryError,
-    frames::{frame_error, time_column},
+    export::day::Days,
     open::History,
-    raw::blocking,
+    raw::{blocking, json_list},
     steps::checked,
 };
 
-const DAY_NS: i64 = 86_400_000_000_000;
-/// Rows that are gathered before a file is written: bounds memory.
-const PART_ROWS: usize = 1 << 20;
+/// The format of exported files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// Parquet with zstd: `tag` text, `time` a timestamp of UTC nanoseconds, `value` a double (null where there is no
+    /// number), `quality` text.
+    #[default]
+    Parquet,
+    /// CSV with one header line: times in RFC 3339 with nine decimals, an empty value where there is no number.
+    Csv,
+}
+
+impl ExportFormat {
+    /// The ending of its files' names.
+    pub const fn ending(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv => "csv",
+        }
+    }
+}
+
+/// What to export.
+#[derive(Clone, Debug)]
+pub struct ExportRequest {
+    /// The earliest sample.
+    pub from: UtcNanos,
+    /// The latest sample, itself included.
+    pub to: UtcNanos,
+    /// Only tags of these names; all that the file ever had when absent.
+    pub tags: Option<Vec<String>>,
+    /// Only this line.
+    pub line: Option<String>,
+    /// As what.
+    pub format: ExportFormat,
+}
+
+impl ExportRequest {
+    /// Everything from `from` to `to` (both within) as Parquet.
+    pub fn range(from: UtcNanos, to: UtcNanos) -> Self {
+        Self { from, to, tags: None, line: None, format: ExportFormat::Parquet }
+    }
+}
 
 /// What an export wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -36,41 +84,93 @@ pub struct ExportStats {
 }
 
 /// A tag's names in an export.
-struct Exported {
-    line: String,
-    name: String,
+#[derive(Clone, Debug)]
+pub(crate) struct Exported {
+    pub(crate) line: String,
+    pub(crate) name: String,
 }
 
 impl History {
-    /// Writes every sample from `from` to `to` (both within), of all tags that the file ever had, below `out` as
-    /// `plant=P/line=L/date=YYYY-MM-DD/part-N.parquet` (zstd): columns `tag`, `time` (UTC nanoseconds), `value` (null
-    /// where the source gave none), `quality` (in words), sorted by tag and time. Parts of an earlier export are
-    /// replaced file by file; a file is complete or absent. A tag that had another unit before is `name [unit]` there.
+    /// Writes every sample of the request below `out` as `plant=P/line=L/date=YYYY-MM-DD/part-N.parquet` (or `.csv`):
+    /// columns `tag`, `time`, `value`, `quality` (in words), each file sorted by tag and time. A day in `out` is then
+    /// what this export says of it, in whole files. A tag that had another unit before is `name [unit]` there.
+    /// `progress` is told now and then how many samples are written.
     ///
     /// # Errors
-    /// [`HistoryError::Damaged`], [`HistoryError::DiskFull`], [`HistoryError::Io`], SQLite's own.
-    pub async fn export_parquet(&self, from: UtcNanos, to: UtcNanos, out: &Path) -> Result<ExportStats, HistoryError> {
-        checked(from, to)?;
-        let tags = self.exported_tags().await?;
-        let plant = out.join(format!("plant={}", partition(&self.inner.plant.name)));
-        let mut parts =
-            Parts { plant, tags, waiting: BTreeMap::new(), numbers: HashMap::new(), stats: ExportStats::default() };
-        let mut pages = self.pages(parts.tags.keys().copied().collect(), from, to);
+    /// A tag or line that the file does not have, [`HistoryError::Damaged`], [`HistoryError::TargetFull`],
+    /// [`HistoryError::Io`], SQLite's own. Days that were finished before are whole and stay.
+    pub async fn export(
+        &self,
+        request: &ExportRequest,
+        out: &Path,
+        mut progress: impl FnMut(u64),
+    ) -> Result<ExportStats, HistoryError> {
+        let tags = self.wanted(request).await?;
+        let mut pages = self.pages(tags.keys().copied().collect(), request.from, request.to);
+        let mut days = Days::new(out, &self.inner.plant.name, request.format, tags);
         while let Some(page) = pages.next_rows().await? {
-            parts = blocking(move || {
-                parts.add(page)?;
-                Ok(parts)
+            days = blocking(move || {
+                days.add(page)?;
+                Ok(days)
             })
             .await?;
+            progress(days.samples());
         }
-        blocking(move || {
-            parts.write_all()?;
-            Ok(parts.stats)
-        })
-        .await
+        blocking(move || days.finish()).await
     }
 
-    async fn exported_tags(&self) -> Result<BTreeMap<i64, Exported>, HistoryError> {
+    /// How many samples an export of the request has, about: chunks that the range cuts count as a whole.
+    ///
+    /// # Errors
+    /// As [`History::export`].
+    pub async fn export_samples_about(&self, request: &ExportRequest) -> Result<u64, HistoryError> {
+        let tags = self.wanted(request).await?;
+        let count: i64 = sqlx::query_scalar(
+            "SELECT (SELECT coalesce(sum(samples), 0) FROM chunk WHERE tag IN (SELECT value FROM json_each(?1))
+                     AND last_time >= ?2 AND first_time <= ?3)
+                 + (SELECT coalesce(sum(samples), 0) FROM sample_batch WHERE last_time >= ?2 AND first_time <= ?3)",
+        )
+        .bind(json_list(tags.keys().copied()))
+        .bind(request.from.0)
+        .bind(request.to.0)
+        .fetch_one(&self.inner.readers)
+        .await
+        .map_err(self.wrap())?;
+        Ok(count as u64)
+    }
+
+    /// The tags of a request by the file's ids.
+    async fn wanted(&self, request: &ExportRequest) -> Result<BTreeMap<i64, Exported>, HistoryError> {
+        checked(request.from, request.to)?;
+        let mut tags = self.exported_tags().await?;
+        if let Some(line) = &request.line {
+            let lines: BTreeSet<String> = tags.values().map(|tag| tag.line.clone()).collect();
+            tags.retain(|_, tag| tag.line == *line);
+            if tags.is_empty() {
+                return Err(HistoryError::BadQuery {
+                    what: format!("there is no line '{line}' with a tag; there are {}", listed(lines.iter())),
+                });
+            }
+        }
+        if let Some(names) = &request.tags {
+            let known: BTreeSet<String> = tags.values().map(|tag| tag.name.clone()).collect();
+            let unknown: Vec<&String> = names.iter().filter(|name| !known.contains(*name)).collect();
+            if !unknown.is_empty() {
+                return Err(HistoryError::BadQuery {
+                    what: format!(
+                        "there is no tag {}; there are {}",
+                        listed(unknown.into_iter()),
+                        listed(known.iter())
+                    ),
+                });
+            }
+            tags.retain(|_, tag| names.contains(&tag.name));
+        }
+        Ok(tags)
+    }
+
+    /// Every tag that the file ever had, under the name that an export gives it.
+    pub(crate) async fn exported_tags(&self) -> Result<BTreeMap<i64, Exported>, HistoryError> {
         let rows: Vec<(i64, String, String, String)> = sqlx::query_as(
             "SELECT tag.id, line.name, tag.name, tag.unit FROM tag JOIN line ON line.id = tag.line ORDER BY tag.id",
         )
@@ -93,139 +193,14 @@ impl History {
     }
 }
 
-/// A name as a partition's value: everything that file systems or query engines could trip over is percent-encoded.
-fn partition(name: &str) -> String {
-    let mut text = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
-            text.push(byte as char);
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
+/// Names that a message lists, at most.
+const NAMES_LISTED_MAX: usize = 40;
+
+fn listed<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
+    let more = names.len().saturating_sub(NAMES_LISTED_MAX);
+    let mut listed: Vec<String> = names.take(NAMES_LISTED_MAX).map(|name| format!("'{name}'")).collect();
+    if more > 0 {
+        listed.push(format!("and {more} more"));
     }
-    text
-}
-
-/// The samples of one partition (line, day), by tag, that wait to be written.
-type Waiting = BTreeMap<i64, Vec<Row>>;
-
-struct Parts {
-    plant: PathBuf,
-    tags: BTreeMap<i64, Exported>,
-    waiting: BTreeMap<(String, i64), Waiting>,
-    numbers: HashMap<(String, i64), u32>,
-    stats: ExportStats,
-}
-
-impl Parts {
-    /// Takes a page; writes days that are full or, since pages come in time order, over.
-    fn add(&mut self, page: Vec<(i64, Vec<Row>)>) -> Result<(), HistoryError> {
-        let mut days = BTreeSet::new();
-        for (tag, rows) in page {
-            let Some(exported) = self.tags.get(&tag) else { continue };
-            for rows in rows.chunk_by(|a, b| a.time.div_euclid(DAY_NS) == b.time.div_euclid(DAY_NS)) {
-                let day = rows[0].time.div_euclid(DAY_NS);
-                days.insert(day);
-                let part = self.waiting.entry((exported.line.clone(), day)).or_default();
-                part.entry(tag).or_default().extend_from_slice(rows);
-            }
-        }
-        let newest = days.last().copied().unwrap_or(i64::MIN);
-        let ready: Vec<_> = self
-            .waiting
-            .iter()
-            .filter(|((_, day), part)| *day < newest || part.values().map(Vec::len).sum::<usize>() >= PART_ROWS)
-            .map(|(key, _)| key.clone())
-            .collect();
-        ready.into_iter().try_for_each(|key| self.write(key))
-    }
-
-    fn write_all(&mut self) -> Result<(), HistoryError> {
-        let keys: Vec<_> = self.waiting.keys().cloned().collect();
-        keys.into_iter().try_for_each(|key| self.write(key))
-    }
-
-    fn write(&mut self, key: (String, i64)) -> Result<(), HistoryError> {
-        let Some(part) = self.waiting.remove(&key) else { return Ok(()) };
-        let (line, day) = &key;
-        let folder = self.plant.join(format!("line={}", partition(line))).join(format!("date={}", date(*day)));
-        fs::create_dir_all(&folder).map_err(|source| HistoryError::io("make", &folder, source))?;
-        let number = self.numbers.entry(key.clone()).or_insert(0);
-        let path = folder.join(format!("part-{number:04}.parquet"));
-        *number += 1;
-        let mut table = table(&part, &self.tags).map_err(frame_error("make a table of samples"))?;
-        self.stats.samples += table.height() as u64;
-        self.stats.files += 1;
-        self.stats.bytes += write_parquet(&path, &mut table)?;
-        Ok(())
-    }
-}
-
-/// The day (since the epoch) as a date.
-fn date(day: i64) -> String {
-    // 19,723 days to either side of the epoch at most: within the calendar.
-    let first = jiff::civil::date(1970, 1, 1);
-    match first.checked_add(jiff::Span::new().days(day)) {
-        Ok(date) => date.to_string(),
-        Err(_) => format!("day{day}"),
-    }
-}
-
-fn table(part: &Waiting, tags: &BTreeMap<i64, Exported>) -> PolarsResult<DataFrame> {
-    let (mut names, mut times, mut values, mut qualities) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut sorted: Vec<(&str, &Vec<Row>)> =
-        part.iter().filter_map(|(tag, rows)| Some((tags.get(tag)?.name.as_str(), rows))).collect();
-    sorted.sort_by_key(|(name, _)| *name);
-    for (name, rows) in sorted {
-        names.resize(names.len() + rows.len(), name);
-        times.extend(rows.iter().map(|row| row.time));
-        values.extend(rows.iter().map(|row| (!row.value.is_nan()).then_some(row.value)));
-        qualities.extend(rows.iter().map(|row| row.quality().word()));
-    }
-    DataFrame::new_infer_height(vec![
-        Column::new("tag".into(), names),
-        time_column(times)?,
-        Column::new("value".into(), values),
-        Column::new("quality".into(), qualities),
-    ])
-}
-
-/// Writes a table to a file beside `path` and then gives it its name: whole or not at all. Returns its bytes.
-fn write_parquet(path: &Path, table: &mut DataFrame) -> Result<u64, HistoryError> {
-    let partial = path.with_extension("parquet.partial");
-    let file = File::create(&partial).map_err(|source| HistoryError::io("make", &partial, source))?;
-    let bytes = ParquetWriter::new(BufWriter::new(&file))
-        .with_compression(ParquetCompression::Zstd(None))
-        .finish(table)
-        .map_err(|source| HistoryError::Frame { action: format!("write {}", path.display()), source })?;
-    file.sync_all().map_err(|source| HistoryError::io("write", &partial, source))?;
-    fs::rename(&partial, path).map_err(|source| HistoryError::io("name", path, source))?;
-    Ok(bytes)
-}
-
-/// Writes samples as a wide table: one row a time (sorted), column `time` (UTC nanoseconds), then one `f64` column a tag
-/// of `tag_names` (in order; `samples[..].tag` is its position), null where that tag has no usable value at that time.
-/// zstd. The file appears under its name only when it is complete. Blocks: call it off the async threads.
-///
-/// # Errors
-/// A tag beyond `tag_names`, a name twice, [`HistoryError::DiskFull`], [`HistoryError::Io`].
-pub fn write_wide_parquet(path: &Path, tag_names: &[String], samples: &[Sample]) -> Result<ExportStats, HistoryError> {
-    let times: BTreeSet<i64> = samples.iter().map(|sample| sample.time.0).collect();
-    let times: Vec<i64> = times.into_iter().collect();
-    let mut columns = vec![vec![None::<f64>; times.len()]; tag_names.len()];
-    for sample in samples {
-        let column =
-            columns.get_mut(sample.tag.index()).ok_or(HistoryError::Unknown { what: "tag", id: sample.tag.0 })?;
-        if let (Ok(row), true) = (times.binary_search(&sample.time.0), sample.quality.is_usable())
-            && !sample.value.is_nan()
-        {
-            column[row] = Some(sample.value);
-        }
-    }
-    let rows = times.len();
-    let mut table = vec![time_column(times).map_err(frame_error("make a table of samples"))?];
-    table.extend(tag_names.iter().zip(columns).map(|(name, values)| Column::new(name.as_str().into(), values)));
-    let mut table = DataFrame::new(rows, table).map_err(frame_error("make a table of samples"))?;
-    let bytes = write_parquet(path, &mut table)?;
-    Ok(ExportStats { samples: samples.len() as u64, files: 1, bytes })
+    listed.join(", ")
 }

@@ -1,11 +1,15 @@
 use polars::prelude::*;
-use sightglass_history::{align, resample, samples_frame, write_wide_parquet};
+use sightglass_history::{ExportFormat, ExportRequest, align, resample, samples_frame, write_wide_parquet};
 use sightglass_protocol::{Quality, Sample, TagId, UtcNanos, time::SECOND};
 
 use crate::{START, at, folder, open, run, sample};
 
 fn read(path: &std::path::Path) -> DataFrame {
     ParquetReader::new(std::fs::File::open(path).unwrap()).finish().unwrap()
+}
+
+fn everything() -> ExportRequest {
+    ExportRequest::range(UtcNanos::MIN, UtcNanos::MAX)
 }
 
 #[test]
@@ -26,7 +30,7 @@ fn an_export_has_every_sample_in_its_plant_line_and_day() {
         }
         history.append(&samples).await.unwrap();
         history.merge(at(40_000)).await.unwrap();
-        let stats = history.export_parquet(UtcNanos::MIN, UtcNanos::MAX, out.path()).await.unwrap();
+        let stats = history.export(&everything(), out.path(), |_| ()).await.unwrap();
         assert_eq!(stats.samples as usize, samples.len());
         assert_eq!(stats.files, 4);
         let part = |line: &str, date: &str| {
@@ -49,8 +53,122 @@ fn an_export_has_every_sample_in_its_plant_line_and_day() {
         assert_eq!(first.column("quality").unwrap().str().unwrap().get(0), Some("bad"));
         assert_eq!(first.column("value").unwrap().f64().unwrap().get(0), None, "NaN is no value");
         // Again over the same folder: the same files.
-        let again = history.export_parquet(UtcNanos::MIN, UtcNanos::MAX, out.path()).await.unwrap();
+        let again = history.export(&everything(), out.path(), |_| ()).await.unwrap();
         assert_eq!((again.samples, again.files), (stats.samples, stats.files));
+    });
+}
+
+/// Every file below a folder, by its path there.
+fn files(folder: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push(path.strip_prefix(folder).unwrap().display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_csv_export_has_full_times_and_nothing_where_there_is_no_number() {
+    run(async {
+        let dir = folder();
+        let out = folder();
+        let history = open(&dir).await;
+        let samples = [
+            sample(0, START, 0.1),
+            sample(0, START + 1, f64::INFINITY),
+            Sample { quality: Quality::Missing, ..sample(0, START + 2, f64::NAN) },
+            sample(3, START, 1e300),
+        ];
+        history.append(&samples).await.unwrap();
+        let request = ExportRequest { format: ExportFormat::Csv, line: Some("Filling".to_owned()), ..everything() };
+        history.export(&request, out.path(), |_| ()).await.unwrap();
+        let path = "plant=Works%201/line=Filling/date=2026-11-24/part-0000.csv";
+        assert_eq!(files(out.path()), [path]);
+        assert_eq!(
+            std::fs::read_to_string(out.path().join(path)).unwrap(),
+            "tag,time,value,quality\n\
+             pressure,2026-11-24T08:00:00.000000000Z,0.1,good\n\
+             pressure,2026-11-24T08:00:00.000000001Z,inf,good\n\
+             pressure,2026-11-24T08:00:00.000000002Z,,missing\n"
+        );
+    });
+}
+
+#[test]
+fn an_export_has_only_the_tags_that_were_asked_for_and_says_which_there_are() {
+    run(async {
+        let dir = folder();
+        let out = folder();
+        let history = open(&dir).await;
+        history.append(&[sample(0, START, 1.0), sample(1, START, 2.0), sample(3, START, 3.0)]).await.unwrap();
+        let of = |names: &[&str]| ExportRequest {
+            tags: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+            ..everything()
+        };
+        let stats = history.export(&of(&["level", "boxes"]), out.path(), |_| ()).await.unwrap();
+        assert_eq!((stats.samples, stats.files), (2, 2));
+        let refused = history.export(&of(&["lvel"]), out.path(), |_| ()).await.unwrap_err().to_string();
+        assert!(refused.contains("'lvel'") && refused.contains("'level'"), "{refused}");
+        let line = ExportRequest { line: Some("Fill".to_owned()), ..everything() };
+        let refused = history.export(&line, out.path(), |_| ()).await.unwrap_err().to_string();
+        assert!(refused.contains("'Fill'") && refused.contains("'Filling'"), "{refused}");
+        let nothing = ExportRequest::range(at(10), at(20));
+        let stats = history.export(&nothing, out.path(), |_| ()).await.unwrap();
+        assert_eq!((stats.samples, stats.files), (0, 0));
+    });
+}
+
+#[test]
+fn a_large_day_comes_in_several_files_and_a_later_export_leaves_none_of_them_over() {
+    run(async {
+        let dir = folder();
+        let out = folder();
+        let history = open(&dir).await;
+        // More than 2^20 samples within one day.
+        let samples: Vec<Sample> =
+            (0..1_400_000).map(|n| sample(0, START + n * 10_000_000, (n % 100) as f64)).collect();
+        history.append(&samples).await.unwrap();
+        let mut told = Vec::new();
+        let day = ExportRequest::range(at(0), at(14_000));
+        let stats = history.export(&day, out.path(), |samples| told.push(samples)).await.unwrap();
+        assert_eq!((stats.samples, stats.files), (1_400_000, 2));
+        assert!(told.is_sorted() && told.last().is_some_and(|last| *last > 0), "{told:?}");
+        let mut rows = 0;
+        for path in files(out.path()) {
+            let table = read(&out.path().join(path));
+            let times = table.column("time").unwrap().datetime().unwrap().physical().clone();
+            assert!(times.iter().is_sorted());
+            rows += table.height();
+        }
+        assert_eq!(rows, 1_400_000);
+        let fewer = ExportRequest::range(UtcNanos(START), UtcNanos(START + 1_000_000_000));
+        history.export(&fewer, out.path(), |_| ()).await.unwrap();
+        assert_eq!(files(out.path()), ["plant=Works%201/line=Filling/date=2026-11-24/part-0000.parquet"]);
+    });
+}
+
+#[test]
+fn an_export_that_fails_leaves_no_file_that_looks_whole() {
+    run(async {
+        let dir = folder();
+        let out = folder();
+        let history = open(&dir).await;
+        history.append(&[sample(0, START, 1.0), sample(1, START + 1, 2.0)]).await.unwrap();
+        // A folder stands where the file is to get its name.
+        let in_the_way = out.path().join("plant=Works%201/line=Filling/date=2026-11-24/part-0000.parquet/x");
+        std::fs::create_dir_all(&in_the_way).unwrap();
+        let error = history.export(&everything(), out.path(), |_| ()).await.unwrap_err().to_string();
+        assert!(error.contains("part-0000.parquet"), "{error}");
+        assert_eq!(files(out.path()), Vec::<String>::new(), "what was begun is removed");
     });
 }
 

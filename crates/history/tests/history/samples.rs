@@ -165,7 +165,8 @@ fn small_chunks_are_joined_no_further_back_than_to_where_late_samples_go() {
     run(async {
         let dir = folder();
         let history = open(&dir).await;
-        let seconds = |range: std::ops::Range<i64>| range.map(|second| sample(0, at(second).0, 1.0)).collect::<Vec<_>>();
+        let seconds =
+            |range: std::ops::Range<i64>| range.map(|second| sample(0, at(second).0, 1.0)).collect::<Vec<_>>();
         for part in [seconds(490..500), seconds(703..704), [seconds(600..601), seconds(800..820)].concat()] {
             history.append(&part).await.unwrap();
             history.merge(at(1000)).await.unwrap();

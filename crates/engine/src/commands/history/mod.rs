@@ -1,4 +1,4 @@
-//! `sightglass history` and `sightglass export`: what a data folder holds, whether it is whole, and out with it.
+//! `sightglass history`: what a data folder holds, whether it is whole, and how it is kept so.
 
 mod backup;
 pub(super) mod certificate;
@@ -13,11 +13,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use serde_json::json;
-use sightglass_history::History;
-use sightglass_protocol::UtcNanos;
 
-use super::parse_time;
 use crate::EngineError;
 
 #[derive(Subcommand)]
@@ -40,21 +36,6 @@ pub(super) enum Command {
     Pin(pin::Arguments),
     /// Let retention take the video of a range again.
     Unpin(pin::Arguments),
-}
-
-#[derive(clap::Args)]
-pub(super) struct ExportArguments {
-    /// The data folder, or the database in it.
-    db: PathBuf,
-    /// The earliest sample.
-    #[arg(long, value_parser = parse_time)]
-    from: UtcNanos,
-    /// The end: the first time that is left out.
-    #[arg(long, value_parser = parse_time)]
-    to: UtcNanos,
-    /// The folder to write to.
-    #[arg(long)]
-    out: PathBuf,
 }
 
 /// The data folder of `db`.
@@ -82,13 +63,4 @@ pub(super) fn run(command: Command) -> Result<(), EngineError> {
         Command::Pin(arguments) => pin::run(&arguments, true),
         Command::Unpin(arguments) => pin::run(&arguments, false),
     }
-}
-
-pub(super) fn export(arguments: ExportArguments) -> Result<(), EngineError> {
-    runtime()?.block_on(async {
-        let history = History::open_read_only(folder(&arguments.db)).await?;
-        let stats = history.export_parquet(arguments.from, arguments.to, &arguments.out).await?;
-        super::print::line(json!(stats));
-        Ok(())
-    })
 }
