@@ -340,3 +340,55 @@ fn wall_clock() -> UtcNanos {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is right");
     UtcNanos(i64::try_from(now.as_nanos()).expect("the clock is right"))
 }
+
+#[test]
+fn a_damaged_history_is_found_and_repaired_and_a_backup_is_restored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let data = at("d");
+    let recorded = ran(sightglass()
+        .args(["demo", "--headless", "--fault", "none", "--json", "--seconds", "30", "--data"])
+        .arg(&data));
+    assert_eq!(recorded.status.code(), Some(0), "{}", stderr(&recorded));
+    let history = |command: &str, dir: &Path, more: &[&str]| {
+        ran(sightglass().args(["history", command, "--json"]).arg(dir).args(more).current_dir(folder.path()))
+    };
+    let json = |output: &Output| serde_json::from_slice::<Value>(&output.stdout).expect("JSON");
+    let verified = history("verify", &data, &[]);
+    assert_eq!(verified.status.code(), Some(0), "{}", stderr(&verified));
+    assert_eq!(json(&verified)["whole"], true);
+    let backed_up = history("backup", &data, &["--to", "stick"]);
+    assert_eq!(backed_up.status.code(), Some(0), "{}", stderr(&backed_up));
+    let info = json(&history("info", &data, &[]));
+    assert_eq!(json(&backed_up)["manifest"]["samples"], info["samples"]);
+    assert!(info["series"].as_array().is_some_and(|series| !series.is_empty()), "{info}");
+    assert!(
+        info["tables"].as_array().is_some_and(|tables| tables.iter().any(|table| table["table"] == "sample_batch"))
+    );
+    // For people, too.
+    let page = ran(sightglass().args(["history", "info"]).arg(&data));
+    assert!(String::from_utf8_lossy(&page.stdout).contains("B/sample"), "{}", stderr(&page));
+    let compacted = history("compact", &data, &[]);
+    assert_eq!(compacted.status.code(), Some(0), "{}", stderr(&compacted));
+    let info_after = json(&history("info", &data, &[]));
+    assert_eq!((&info_after["samples"], &info_after["samples_unmerged"]), (&info["samples"], &Value::from(0)));
+
+    let restored = history("restore", &at("stick"), &["--to", "again"]);
+    assert_eq!(restored.status.code(), Some(0), "{}", stderr(&restored));
+    assert_eq!(json(&history("info", &at("again"), &[]))["samples"], info["samples"]);
+    let occupied = history("restore", &at("stick"), &["--to", "again"]);
+    assert_eq!(occupied.status.code(), Some(2));
+    assert!(stderr(&occupied).contains("has a history already"), "{}", stderr(&occupied));
+
+    let file = data.join("history.sqlite");
+    let mut bytes = std::fs::read(&file).expect("the history");
+    bytes[3] ^= 1;
+    std::fs::write(&file, &bytes).expect("the history is damaged");
+    let verified = history("verify", &data, &[]);
+    assert_eq!(verified.status.code(), Some(1), "{}", stderr(&verified));
+    assert!(!json(&verified)["problems"].as_array().expect("problems").is_empty());
+    let repaired = history("repair", &data, &["--out", "new"]);
+    assert_eq!(repaired.status.code(), Some(1), "the header was not whole: {}", stderr(&repaired));
+    assert_eq!(history("verify", &at("new"), &[]).status.code(), Some(0));
+    assert_eq!(json(&history("info", &at("new"), &[]))["samples"], info["samples"]);
+}

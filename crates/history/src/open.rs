@@ -113,6 +113,8 @@ impl History {
             .await
             .map_err(wrap)?;
         transaction.commit().await.map_err(wrap)?;
+        // The file itself knows of this run, should its log get lost; and nothing stale lies behind what comes.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map_err(wrap)?;
         if died {
             tracing::info!(dir = %dir.display(), segments = closed, "the former run did not end cleanly; its records were kept");
         }

@@ -73,8 +73,6 @@ pub(crate) async fn make_ready(dir: &Path) -> Result<Ready, HistoryError> {
     }
     migrator().run(&mut connection).await.map_err(|error| wrap(sqlx::Error::Migrate(Box::new(error))))?;
     let died = settle_former(&mut connection, dir, log_lost).await.map_err(wrap)?;
-    // What is left in the log of an earlier run is folded in, so that nothing stale lies behind what comes.
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map_err(wrap)?;
     Ok(Ready { connection, died })
 }
 

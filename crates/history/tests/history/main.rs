@@ -1,5 +1,6 @@
 //! The history through its public door.
 
+mod backup;
 mod completeness;
 mod durability;
 mod export;
@@ -7,8 +8,10 @@ mod model_output;
 mod opening;
 mod questions;
 mod records;
+mod repair;
 mod samples;
 mod signals;
+mod upgrade;
 mod upkeep;
 mod video;
 

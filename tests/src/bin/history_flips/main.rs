@@ -7,6 +7,7 @@ mod made;
 mod reading;
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::IsTerminal,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -71,7 +72,24 @@ enum Place {
     Video,
 }
 
-#[derive(Default)]
+impl Place {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Pages("leaf", true) => "rows",
+            Self::Pages("overflow", true) => "long rows' further pages",
+            Self::Pages(_, true) => "the trees of tables",
+            Self::Pages(..) => "indexes",
+            Self::Free => "free pages",
+            Self::Header => "the header",
+            Self::Anywhere => "anywhere in the file",
+            Self::Log => "the write-ahead log",
+            Self::Video => "video",
+        }
+    }
+}
+
+/// What became of the changes.
+#[derive(Clone, Copy, Default)]
 struct Figures {
     found: u64,
     unfound: u64,
@@ -86,8 +104,17 @@ fn main() -> ExitCode {
         before(panic);
     }));
     match run(&arguments) {
-        Ok(figures) => {
+        Ok(by_place) => {
             let panics = PANICS.load(Ordering::Relaxed);
+            println!("| changed byte in | found | not found | harmless |\n| --- | --- | --- | --- |");
+            for (place, figures) in &by_place {
+                println!("| {place} | {} | {} | {} |", figures.found, figures.unfound, figures.harmless);
+            }
+            let figures = by_place.values().fold(Figures::default(), |sum, figures| Figures {
+                found: sum.found + figures.found,
+                unfound: sum.unfound + figures.unfound,
+                harmless: sum.harmless + figures.harmless,
+            });
             println!(
                 "flips copies={} found={} unfound={} harmless={} panics={panics}",
                 arguments.copies, figures.found, figures.unfound, figures.harmless
@@ -104,7 +131,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<Figures, Box<dyn std::error::Error>> {
+/// The figures by the kind of place.
+fn run(arguments: &Arguments) -> Result<BTreeMap<&'static str, Figures>, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let folder = tempfile::tempdir()?;
     let made = runtime.block_on(Made::new(folder.path()))?;
@@ -119,7 +147,7 @@ fn run(arguments: &Arguments) -> Result<Figures, Box<dyn std::error::Error>> {
         }
     }
     let mut random = Random::new(arguments.seed);
-    let mut figures = Figures::default();
+    let mut by_place: BTreeMap<&'static str, Figures> = BTreeMap::new();
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(arguments.copies) } else { ProgressBar::hidden() };
     for copy in 0..arguments.copies {
         let place = PLACES[copy as usize % PLACES.len()];
@@ -136,6 +164,7 @@ fn run(arguments: &Arguments) -> Result<Figures, Box<dyn std::error::Error>> {
         let is_found = matches!(&verified, Ok(Ok(problems)) if !problems.is_empty());
         // Reading what is damaged is an error or a gap.
         let _ = catch_unwind(AssertUnwindSafe(|| runtime.block_on(reading::read_all(&dir))));
+        let figures = by_place.entry(place.words()).or_default();
         match (is_harmless, is_found) {
             (true, _) => figures.harmless += 1,
             (false, true) => figures.found += 1,
@@ -149,7 +178,7 @@ fn run(arguments: &Arguments) -> Result<Figures, Box<dyn std::error::Error>> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(figures)
+    Ok(by_place)
 }
 
 /// The file and the byte to change.
