@@ -1,4 +1,4 @@
-//! `cargo xtask bench history write|size|read`: the historian beside plain SQLite rows, DuckDB and Parquet files.
+//! `cargo xtask bench history write|size|read|video`: the historian beside plain SQLite rows, DuckDB and Parquet files.
 //!
 //! The work is done by `history_bench` and, for the peers, `tests/python/history_peers.py`, on the same samples in the
 //! same run.
@@ -37,6 +37,15 @@ pub(crate) enum What {
     Size(Size),
     /// Any tag at any zoom of a billion samples
     Read(Read),
+    /// The picture at any time out of recorded video
+    Video(Video),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Video {
+    /// Exit with 1 where a floor is missed
+    #[arg(long)]
+    check: bool,
 }
 
 #[derive(clap::Args)]
@@ -83,6 +92,9 @@ pub(crate) struct Read {
 
 pub(crate) fn run(workspace: &Workspace, what: &What) -> Outcome {
     setup::for_building(workspace)?;
+    if let What::Video(arguments) = what {
+        return video(workspace, arguments);
+    }
     let mut build = workspace.cargo();
     // As the tests build it, so that nothing is compiled anew.
     build.args(["build", "--workspace", "--all-targets"]);
@@ -101,12 +113,25 @@ pub(crate) fn run(workspace: &Workspace, what: &What) -> Outcome {
         What::Read(arguments) => {
             bench.read(arguments).map(|(figures, missed)| ("read", figures, missed, arguments.check))?
         }
+        // Has no peers: see above.
+        What::Video(arguments) => return video(workspace, arguments),
     };
     println!("history_{name} {}", figures.join(" "));
     for floor in &missed {
         eprintln!("missed: {floor}");
     }
     if check && !missed.is_empty() { Err(format!("{} floors were missed", missed.len())) } else { Ok(()) }
+}
+
+/// The program prints its figures and checks its floor itself.
+fn video(workspace: &Workspace, arguments: &Video) -> Outcome {
+    step("ask for pictures out of recorded video");
+    let mut cargo = workspace.cargo();
+    cargo.args(["run", "-q", "-p", "sightglass-ingest", "--example", "frame_at", "--"]);
+    if arguments.check {
+        cargo.arg("--check");
+    }
+    crate::process::run(&mut cargo)
 }
 
 /// `key=value` figures, and the floors that they miss.

@@ -392,3 +392,72 @@ fn a_damaged_history_is_found_and_repaired_and_a_backup_is_restored() {
     assert_eq!(history("verify", &at("new"), &[]).status.code(), Some(0));
     assert_eq!(json(&history("info", &at("new"), &[]))["samples"], info["samples"]);
 }
+
+#[test]
+fn a_recording_is_certified_asked_about_and_pinned() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = ran(sightglass()
+        .args(["demo", "--headless", "--fault", "none", "--seconds", "60", "--json", "--data"])
+        .arg(folder.path()));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let range = ["--from", "2026-01-05T06:00:00Z", "--to", "2026-01-05T06:00:50Z"];
+    // The run began and ended by the simulation's time, not by that of this PC.
+    let certificate = ran(sightglass().args(["history", "certificate"]).arg(folder.path()).args(range).arg("--json"));
+    assert_eq!(certificate.status.code(), Some(0), "{}", stderr(&certificate));
+    let certificate: Value = serde_json::from_slice(&certificate.stdout).expect("JSON");
+    let tags = certificate["tags"].as_array().expect("tags");
+    assert!(tags.len() > 5, "{} tags", tags.len());
+    for tag in tags {
+        assert!(tag["good_share"].as_f64().is_some_and(|share| share > 0.97), "{tag}");
+    }
+    assert_eq!(certificate["evidence"]["journal_hash"].as_str().map(str::len), Some(64));
+    let later = ["--from", "2026-01-05T06:00:00Z", "--to", "2026-01-05T06:02:00Z"];
+    let page = ran(sightglass().args(["history", "certificate"]).arg(folder.path()).args(later));
+    let page = String::from_utf8_lossy(&page.stdout).into_owned();
+    assert!(page.contains("engine stopped") && page.contains("Completeness of"), "{page}");
+    assert!(page.lines().count() < 66, "one page:\n{page}");
+
+    let first = tags[0]["tag"].as_str().expect("a name");
+    let query = |rest: &[&str]| {
+        let output = ran(sightglass().arg("query").arg(folder.path()).args(rest));
+        assert_eq!(output.status.code(), Some(0), "{rest:?}: {}", stderr(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let aligned = query(&[&["align", "--tags", first, "--events", "any"], &range[..]].concat());
+    assert_eq!(aligned.lines().count(), 1 + 51, "{aligned}");
+    assert!(aligned.starts_with("time,"), "{aligned}");
+    let resampled = query(&[&["resample", "--tags", first, "--every", "10", "--json"], &range[..]].concat());
+    let steps: Vec<Value> = resampled.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(steps.len() >= 5 && steps[1]["count"].as_u64().is_some_and(|count| count > 0), "{resampled}");
+    let compared = query(&[
+        "compare",
+        "--tags",
+        first,
+        "--first",
+        "2026-01-05T06:00:05Z",
+        "--second",
+        "2026-01-05T06:00:25Z",
+        "--seconds",
+        "10",
+    ]);
+    assert_eq!(compared.lines().count(), 1 + 11, "{compared}");
+    let parquet = folder.path().join("percentiles.parquet");
+    let name = parquet.display().to_string();
+    query(&[&["percentiles", "--zone", "Europe/Berlin", "--parquet", &name], &range[..]].concat());
+    assert!(std::fs::read(&parquet).expect("the file").starts_with(b"PAR1"));
+
+    let wrong = ran(sightglass().arg("query").arg(folder.path()).args(["align", "--tags", "nothing"]).args(range));
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("no tag 'nothing'"), "{}", stderr(&wrong));
+
+    let pin = |verb: &str| {
+        let output = ran(sightglass().args(["history", verb]).arg(folder.path()).args(range));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(!pin("pin").starts_with("0 segments"));
+    assert!(pin("pin").starts_with("0 segments"), "they are pinned already");
+    assert!(!pin("unpin").starts_with("0 segments"));
+    let verified = ran(sightglass().args(["history", "verify"]).arg(folder.path()));
+    assert_eq!(verified.status.code(), Some(0), "{}", stderr(&verified));
+}

@@ -148,7 +148,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
         }
     }
-    println!("history-video{figures}");
+    println!("history_video{figures}");
     if is_checked && !missed.is_empty() {
         missed.iter().for_each(|missed| eprintln!("floor missed: {missed}"));
         return Ok(ExitCode::FAILURE);
