@@ -47,5 +47,56 @@ CREATE TABLE kept_from (
 -- With the interval, so that what is stored of a long range can be told without a look at the chunks themselves.
 DROP INDEX chunk_place;
 CREATE UNIQUE INDEX chunk_place ON chunk (tag, first_time, last_time, samples, interval_ns);
+-- How many bytes of bodies there are, so that a budget in bytes asks for one row. `what`: samples (batches and chunks),
+-- rollups, predictions. Kept up to date by the triggers, whoever writes.
+CREATE TABLE stored_bytes (
+    what        TEXT PRIMARY KEY,
+    bytes       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO stored_bytes (what, bytes) VALUES
+    ('samples', (SELECT coalesce(sum(length(body)), 0) FROM chunk)
+        + (SELECT coalesce(sum(length(body)), 0) FROM sample_batch)),
+    ('rollups', (SELECT coalesce(sum(length(body)), 0) FROM rollup)),
+    ('predictions', (SELECT coalesce(sum(length(scores) + length(bands) + length(forecasts) + length(surprises)), 0)
+        FROM output));
+CREATE TRIGGER sample_batch_bytes_in AFTER INSERT ON sample_batch BEGIN
+    UPDATE stored_bytes SET bytes = bytes + length(new.body) WHERE what = 'samples';
+END;
+CREATE TRIGGER sample_batch_bytes_out AFTER DELETE ON sample_batch BEGIN
+    UPDATE stored_bytes SET bytes = bytes - length(old.body) WHERE what = 'samples';
+END;
+CREATE TRIGGER sample_batch_bytes_changed AFTER UPDATE OF body ON sample_batch BEGIN
+    UPDATE stored_bytes SET bytes = bytes - length(old.body) + length(new.body) WHERE what = 'samples';
+END;
+CREATE TRIGGER chunk_bytes_in AFTER INSERT ON chunk BEGIN
+    UPDATE stored_bytes SET bytes = bytes + length(new.body) WHERE what = 'samples';
+END;
+CREATE TRIGGER chunk_bytes_out AFTER DELETE ON chunk BEGIN
+    UPDATE stored_bytes SET bytes = bytes - length(old.body) WHERE what = 'samples';
+END;
+CREATE TRIGGER chunk_bytes_changed AFTER UPDATE OF body ON chunk BEGIN
+    UPDATE stored_bytes SET bytes = bytes - length(old.body) + length(new.body) WHERE what = 'samples';
+END;
+CREATE TRIGGER rollup_bytes_in AFTER INSERT ON rollup BEGIN
+    UPDATE stored_bytes SET bytes = bytes + length(new.body) WHERE what = 'rollups';
+END;
+CREATE TRIGGER rollup_bytes_out AFTER DELETE ON rollup BEGIN
+    UPDATE stored_bytes SET bytes = bytes - length(old.body) WHERE what = 'rollups';
+END;
+CREATE TRIGGER rollup_bytes_changed AFTER UPDATE OF body ON rollup BEGIN
+    UPDATE stored_bytes SET bytes = bytes - length(old.body) + length(new.body) WHERE what = 'rollups';
+END;
+CREATE TRIGGER output_bytes_in AFTER INSERT ON output BEGIN
+    UPDATE stored_bytes SET bytes = bytes + (length(new.scores) + length(new.bands) + length(new.forecasts) + length(new.surprises)) WHERE what = 'predictions';
+END;
+CREATE TRIGGER output_bytes_out AFTER DELETE ON output BEGIN
+    UPDATE stored_bytes SET bytes = bytes - (length(old.scores) + length(old.bands) + length(old.forecasts) + length(old.surprises)) WHERE what = 'predictions';
+END;
+CREATE TRIGGER output_bytes_changed AFTER UPDATE OF scores, bands, forecasts, surprises ON output BEGIN
+    UPDATE stored_bytes SET bytes = bytes - (length(old.scores) + length(old.bands) + length(old.forecasts) + length(old.surprises)) + (length(new.scores) + length(new.bands) + length(new.forecasts) + length(new.surprises)) WHERE what = 'predictions';
+END;
+-- The end of a slot in seconds, so that the oldest roll-ups are found without looking at all.
+CREATE INDEX rollup_end ON rollup ((slot + 1) * CASE level WHEN 0 THEN 1000 WHEN 1 THEN 10000 WHEN 2 THEN 100000
+    WHEN 3 THEN 1000000 WHEN 4 THEN 10000000 WHEN 5 THEN 100000000 ELSE 1000000000 END);
 
 PRAGMA user_version = 2;

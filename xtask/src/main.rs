@@ -14,7 +14,11 @@ mod python;
 mod screenshot;
 mod setup;
 mod test;
+mod torture;
+mod torture_disk;
 mod torture_flips;
+mod torture_kill;
+mod torture_power;
 mod train;
 mod ui_bundle;
 mod workspace;
@@ -45,7 +49,7 @@ enum Command {
     /// Measure: prints a table, and as its last line the figures as `NAME key=value …`
     #[command(subcommand)]
     Bench(Bench),
-    /// Damage histories: prints, as its last line, the figures as `NAME key=value …`
+    /// Kill, cut off and fill up: prints what was lost, and as its last line the figures as `torture_NAME key=value …`
     #[command(subcommand)]
     Torture(Torture),
     /// Make models/demo-line.safetensors anew
@@ -65,6 +69,12 @@ enum Bench {
 enum Torture {
     /// Change a byte in each of many copies
     Flips(torture_flips::Arguments),
+    /// Kill a writer at random moments
+    Kill(torture_kill::Arguments),
+    /// Cut a writer's power at random writes
+    Power(torture_power::Arguments),
+    /// Fill the engine's disk, and free it again
+    Disk(torture_disk::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +87,9 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
         Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
         Command::Torture(Torture::Flips(arguments)) => torture_flips::run(&workspace, &arguments),
+        Command::Torture(Torture::Kill(arguments)) => torture_kill::run(&workspace, &arguments),
+        Command::Torture(Torture::Power(arguments)) => torture_power::run(&workspace, &arguments),
+        Command::Torture(Torture::Disk(arguments)) => torture_disk::run(&workspace, &arguments),
         Command::TrainDemo(arguments) => train::train(&workspace, &arguments),
     });
     match done {

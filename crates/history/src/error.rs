@@ -136,6 +136,17 @@ pub enum HistoryError {
         /// The file.
         path: PathBuf,
     },
+    /// The folder, or the file in it, is no longer where it was when it was opened.
+    #[error(
+        "the data folder {} went away ({reason}); plug in or mount its disk again, or put the folder back: recording \
+         resumes by itself", dir.display()
+    )]
+    Away {
+        /// The data folder.
+        dir: PathBuf,
+        /// What is seen in its place.
+        reason: String,
+    },
     /// Something stored does not read back.
     #[error("{place} is damaged: {reason}; `sightglass history verify` lists all damage")]
     Damaged {
@@ -208,6 +219,9 @@ const SQLITE_NOTADB: u32 = 26;
 impl HistoryError {
     /// The error of ours that SQLite's means for the history in `dir`.
     pub(crate) fn from_sqlx(dir: &Path, source: sqlx::Error) -> Self {
+        if matches!(source, sqlx::Error::PoolClosed) {
+            return Self::Closed;
+        }
         let code = match &source {
             sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or(0) & 0xff,
             _ => 0,

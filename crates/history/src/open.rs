@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sightglass_protocol::{CameraId, LineId, PlantInfo, TagId};
@@ -22,9 +22,11 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use crate::{
+    birth::undo_half_made,
     checkpoint::{Checkpointer, LOG_BYTES_KEPT, LOG_PAGES_MAX},
     error::HistoryError,
     header::beside,
+    place::{OpenedAt, Place},
     plant::{Ids, look_up, register},
     schema::{FileState, SCHEMA, inspect},
     sessions,
@@ -67,10 +69,10 @@ pub(crate) struct Inner {
     pub(crate) samples_decoded: AtomicU64,
     schema: i64,
     /// The session's row; 0 when opened read-only.
-    session: i64,
+    pub(crate) session: i64,
     recovered: bool,
-    /// Freed by the system whatever way the process ends.
-    _lock: Option<File>,
+    pub(crate) place: std::sync::Mutex<Place>,
+    pub(crate) opened_at: OpenedAt,
 }
 
 impl History {
@@ -87,6 +89,9 @@ impl History {
         fs::create_dir_all(dir).map_err(|source| read_only_or(dir, "make the data folder", source))?;
         let lock = lock(dir)?;
         let path = dir.join(FILE_NAME);
+        if path.try_exists().map_err(|source| HistoryError::io("look at", &path, source))? {
+            undo_half_made(&path, base_options(&path)).await?;
+        }
         let wrap = |source| HistoryError::from_sqlx(dir, source);
         let Ready { mut connection, died } = make_ready(dir).await?;
 
@@ -119,7 +124,8 @@ impl History {
             tracing::info!(dir = %dir.display(), segments = closed, "the former run did not end cleanly; its records were kept");
         }
 
-        let readers = pool(base_options(&path).read_only(true)).await.map_err(wrap)?;
+        let opened_at = OpenedAt::new(std::sync::Mutex::new(Instant::now()));
+        let readers = pool(base_options(&path).read_only(true), &opened_at).await.map_err(wrap)?;
         let inner = Inner {
             dir: dir.to_owned(),
             plant: plant.clone(),
@@ -133,7 +139,8 @@ impl History {
             schema: SCHEMA,
             session,
             recovered: died,
-            _lock: Some(lock),
+            place: Place::new(&path, Some(lock)),
+            opened_at,
         };
         let inner = Arc::new(inner);
         inner.checkpointer.start(&inner);
@@ -164,7 +171,8 @@ impl History {
         };
         let FileState::History(schema) = state else { return Err(HistoryError::NotFound { path }) };
         let wrap = |source| HistoryError::from_sqlx(dir, source);
-        let readers = pool(options).await.map_err(wrap)?;
+        let opened_at = OpenedAt::new(std::sync::Mutex::new(Instant::now()));
+        let readers = pool(options, &opened_at).await.map_err(wrap)?;
         let mut connection = readers.acquire().await.map_err(wrap)?;
         let info: Option<String> = sqlx::query_scalar(
             "SELECT plant.info FROM session JOIN plant ON plant.id = session.plant ORDER BY session.id DESC LIMIT 1",
@@ -194,7 +202,8 @@ impl History {
             schema,
             session: 0,
             recovered: false,
-            _lock: None,
+            place: Place::new(&path, None),
+            opened_at,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -312,8 +321,18 @@ pub(crate) async fn plain_connection(dir: &Path) -> Result<SqliteConnection, sql
     base_options(&dir.join(FILE_NAME)).connect().await
 }
 
-async fn pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
-    SqlitePoolOptions::new().max_connections(READERS_MAX).connect_with(options).await
+/// Readers of whatever was opened last: older ones are closed when they are wanted next.
+async fn pool(options: SqliteConnectOptions, opened_at: &OpenedAt) -> Result<SqlitePool, sqlx::Error> {
+    let opened_at = Arc::clone(opened_at);
+    SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .before_acquire(move |_connection, reader| {
+            let opened_at = *opened_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let is_present = reader.age <= opened_at.elapsed();
+            Box::pin(async move { Ok(is_present) })
+        })
+        .connect_with(options)
+        .await
 }
 
 /// Whether there is a write-ahead log with anything in it.

@@ -88,6 +88,16 @@ pub(crate) struct Writing<'a> {
 }
 
 impl Writing<'_> {
+    /// Whether the history was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    /// Puts another connection, which syncs every commit, in the place of the present one.
+    pub(crate) fn replace(&mut self, connection: SqliteConnection) {
+        *self.connection = Some((connection, Durability::Power));
+    }
+
     /// Starts a transaction; dropped without a commit, it is undone.
     pub(crate) async fn begin(&mut self, durability: Durability) -> Result<Transaction<'_, Sqlite>, HistoryError> {
         let Some(connected) = self.connection.as_mut() else { return Err(HistoryError::Closed) };

@@ -183,11 +183,17 @@ pub enum Device {
     Metal,
 }
 
-/// How long things are kept.
+/// How long and how much things are kept: each kind by a clock and a budget of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retention {
-    /// Samples (default 400 days).
+    /// Samples and predictions (default 400 days).
     pub samples_days: f64,
+    /// Samples and predictions, in GiB (default 50).
+    pub samples_gib: f64,
+    /// Roll-ups (default ten times as long as samples).
+    pub rollups_days: f64,
+    /// Roll-ups, in GiB (default 50).
+    pub rollups_gib: f64,
     /// Video (default 14 days).
     pub video_days: f64,
     /// Video, in GiB (default 100).

@@ -47,6 +47,9 @@ const EPOCHS_DEFAULT: u64 = 40;
 const EPOCHS_MAX: u64 = 10_000;
 const KEPT_DAYS_MAX: f64 = 36_525.0;
 const KEPT_GIB_MAX: f64 = 1e6;
+const KEPT_SAMPLES_DAYS_DEFAULT: f64 = 400.0;
+/// Roll-ups are kept this many times as long as samples where nothing is said.
+const ROLLUPS_LONGER_DEFAULT: f64 = 10.0;
 /// One a minute.
 const FALSE_ALARMS_PER_WEEK_MAX: f64 = 7.0 * 24.0 * 60.0;
 
@@ -483,12 +486,33 @@ impl<'a> Parser<'a> {
     }
 
     fn retention(&self, root: &'a DeTable<'a>) -> Retention {
-        let section = self.single(root, "retention", "[retention]", &["samples_days", "video_days", "video_gib"]);
+        const KEYS: [&str; 6] =
+            ["samples_days", "samples_gib", "rollups_days", "rollups_gib", "video_days", "video_gib"];
+        let section = self.single(root, "retention", "[retention]", &KEYS);
         let number = |key, high, default| {
             section.as_ref().and_then(|section| section.number(key, 0.0, high, true)).unwrap_or(default)
         };
+        let samples_days = number("samples_days", KEPT_DAYS_MAX, KEPT_SAMPLES_DAYS_DEFAULT);
+        let rollups_days =
+            number("rollups_days", KEPT_DAYS_MAX, (samples_days * ROLLUPS_LONGER_DEFAULT).min(KEPT_DAYS_MAX));
+        if let Some(section) = &section
+            && section.has("rollups_days")
+            && rollups_days < samples_days
+        {
+            let message = format!(
+                "'rollups_days' of [retention] is {rollups_days}, less than the {samples_days} days of samples"
+            );
+            self.complaints.add(
+                section.span_of("rollups_days"),
+                message,
+                "keep roll-ups at least as long as the samples that they sum up",
+            );
+        }
         Retention {
-            samples_days: number("samples_days", KEPT_DAYS_MAX, 400.0),
+            samples_days,
+            samples_gib: number("samples_gib", KEPT_GIB_MAX, 50.0),
+            rollups_days,
+            rollups_gib: number("rollups_gib", KEPT_GIB_MAX, 50.0),
             video_days: number("video_days", KEPT_DAYS_MAX, 14.0),
             video_gib: number("video_gib", KEPT_GIB_MAX, 100.0),
         }

@@ -34,7 +34,9 @@ fn a_good_file_becomes_the_plant_it_describes() {
     assert_eq!(plant.model.path, Some(PathBuf::from("/plants/one/models/line.safetensors")));
     assert_eq!((plant.model.false_alarms_per_week, plant.model.device), (0.5, Device::Cpu));
     assert_eq!((plant.model.seed, plant.model.epochs_max), (7, 12));
-    assert_eq!((plant.retention.samples_days, plant.retention.video_days, plant.retention.video_gib), (30.0, 2.0, 5.0));
+    let kept = plant.retention;
+    assert_eq!((kept.samples_days, kept.samples_gib, kept.video_days, kept.video_gib), (30.0, 1.5, 2.0, 5.0));
+    assert_eq!((kept.rollups_days, kept.rollups_gib), (300.0, 0.5), "ten times as long as samples where not said");
 
     let [first, second] = &plant.lines[..] else { panic!("two lines") };
     assert_eq!((first.tick_ns, first.grace_ns), (500_000_000, 0));
@@ -77,7 +79,9 @@ fn the_only_line_and_the_only_source_need_not_be_named() {
     let plant = parsed(SMALLEST).unwrap();
     assert_eq!((plant.tags[0].line, plant.tags[0].source), (LineId(0), 0));
     assert_eq!((plant.model.false_alarms_per_week, plant.model.seed, plant.model.epochs_max), (1.0, 1, 40));
-    assert_eq!(plant.retention.samples_days, 400.0);
+    let kept = plant.retention;
+    assert_eq!((kept.samples_days, kept.rollups_days, kept.video_days), (400.0, 4_000.0, 14.0));
+    assert_eq!((kept.samples_gib, kept.rollups_gib, kept.video_gib), (50.0, 50.0, 100.0));
 }
 
 /// Each file below `tests/bad` with everything that is said about it: plain lines, as programs read them.

@@ -21,5 +21,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         count(plant.tags.len(), "tag", "tags"),
         count(plant.cameras.len(), "camera", "cameras")
     ));
+    let kept = plant.retention;
+    super::print::line(format_args!(
+        "kept: samples {} days or {} GiB, roll-ups {} days or {} GiB, video {} days or {} GiB, whichever is less",
+        kept.samples_days, kept.samples_gib, kept.rollups_days, kept.rollups_gib, kept.video_days, kept.video_gib
+    ));
     Ok(())
 }

@@ -1,11 +1,14 @@
 //! The history through its public door.
 
 mod backup;
+mod budgets;
 mod completeness;
 mod durability;
 mod export;
 mod model_output;
 mod opening;
+mod outages;
+mod place;
 mod questions;
 mod records;
 mod repair;

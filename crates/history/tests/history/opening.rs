@@ -153,6 +153,31 @@ fn an_open_that_was_killed_before_its_first_commit_is_no_obstacle() {
 }
 
 #[test]
+fn an_open_that_was_killed_while_it_made_the_file_is_no_obstacle() {
+    run(async {
+        let (making, dir) = (folder(), folder());
+        let mut connection = direct(making.path()).await;
+        for sql in [
+            "PRAGMA cache_size = 2",
+            "BEGIN IMMEDIATE",
+            "CREATE TABLE plant (info BLOB)",
+            "INSERT INTO plant WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99)
+             SELECT randomblob(4000) FROM n",
+        ] {
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+        }
+        // As they lie on the disk when the process is killed here.
+        for name in [FILE_NAME.to_owned(), format!("{FILE_NAME}-journal")] {
+            assert!(fs::copy(making.path().join(&name), dir.path().join(&name)).unwrap() > 0, "{name}");
+        }
+        connection.close().await.unwrap();
+        let history = open(&dir).await;
+        history.append(&[sample(0, START, 1.0)]).await.unwrap();
+        assert_eq!(history.verify().await.unwrap(), []);
+    });
+}
+
+#[test]
 fn after_close_every_clone_says_so() {
     run(async {
         let dir = folder();

@@ -1,4 +1,4 @@
-use sightglass_history::{FILE_NAME, History, Keep};
+use sightglass_history::{Budget, FILE_NAME, History, Keep};
 use sightglass_protocol::{CameraId, Segment, TagId, UtcNanos, time::SECOND};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 
@@ -95,7 +95,7 @@ fn every_flipped_bit_in_a_stored_row_is_found_and_none_ends_the_program() {
         assert!(before.is_some());
         let mut seed = 1u64;
         let mut changed = 0;
-        for _ in 0..120 {
+        for _ in 0..200 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let mut broken = whole.clone();
             let place = (seed >> 33) as usize % broken.len();
@@ -179,7 +179,8 @@ fn what_is_older_than_wanted_goes_and_the_rest_stays() {
         history.pin_segment("video/0.mkv", true).await.unwrap();
         let now = at(32 * DAY + 500);
         assert_eq!(history.apply_retention(now, Keep::default()).await.unwrap(), Default::default());
-        let keep = Keep { samples_days: Some(16), video_days: Some(24), video_bytes: None };
+        let days = |days| Budget { days: Some(days), bytes: None };
+        let keep = Keep { samples: days(16), video: days(24), ..Keep::default() };
         let removed = history.apply_retention(now, keep).await.unwrap();
         assert_eq!((removed.chunks, removed.segments, removed.video_bytes), (3, 1, 100), "{removed:?}");
         let left = history.raw(TagId(0), UtcNanos::MIN, UtcNanos::MAX).await.unwrap();
@@ -187,7 +188,7 @@ fn what_is_older_than_wanted_goes_and_the_rest_stays() {
         assert_eq!(history.raw(TagId(1), UtcNanos::MIN, UtcNanos::MAX).await.unwrap().len(), 0);
         let exists = |index: i64| dir.path().join(format!("video/{index}.mkv")).exists();
         assert!(exists(0) && !exists(1) && exists(2), "pinned, too old, kept");
-        let keep = Keep { video_bytes: Some(250), ..Keep::default() };
+        let keep = Keep { video: Budget { days: None, bytes: Some(250) }, ..Keep::default() };
         assert_eq!(history.apply_retention(now, keep).await.unwrap().segments, 2);
         assert!(exists(0) && !exists(2) && !exists(3) && exists(4), "oldest first");
         assert_eq!(history.verify().await.unwrap(), []);

@@ -28,7 +28,14 @@ pub(crate) fn plant() -> Plant {
         tags: Vec::new(),
         cameras: Vec::new(),
         model: ModelChoice { path: None, false_alarms_per_week: 1.0, device: Device::Cpu, seed: 1, epochs_max: 1 },
-        retention: Retention { samples_days: 1.0, video_days: 1.0, video_gib: 1.0 },
+        retention: Retention {
+            samples_days: 1.0,
+            samples_gib: 1.0,
+            rollups_days: 1.0,
+            rollups_gib: 1.0,
+            video_days: 1.0,
+            video_gib: 1.0,
+        },
     }
 }
 
