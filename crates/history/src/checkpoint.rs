@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, sqlite::SqliteConnection};
 use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
@@ -42,15 +42,13 @@ impl Checkpointer {
     pub(crate) fn start(&self, inner: &Arc<Inner>) {
         let (due, weak) = (Arc::clone(&self.due), Arc::downgrade(inner));
         let task = tokio::spawn(async move {
-            let mut connection = None;
             loop {
                 due.notified().await;
                 let Some(inner) = weak.upgrade() else { return };
                 let history = History { inner };
-                if let Err(error) = history.checkpoint(&mut connection).await {
+                if let Err(error) = history.checkpoint().await {
                     // Nothing is lost: the log keeps everything and grows until the next turn.
                     tracing::warn!(%error, "folding the write-ahead log into the history is put off");
-                    connection = None;
                 }
             }
         });
@@ -87,17 +85,16 @@ impl History {
         }
     }
 
-    async fn checkpoint(&self, connection: &mut Option<SqliteConnection>) -> Result<(), HistoryError> {
-        if connection.is_none() {
-            *connection = Some(plain_connection(&self.inner.dir).await.map_err(self.wrap())?);
-        }
-        let Some(connection) = connection else { return Ok(()) };
+    async fn checkpoint(&self) -> Result<(), HistoryError> {
+        // Opened for each turn: the folder may have gone and come back meanwhile.
+        let mut opened = plain_connection(&self.inner.dir).await.map_err(self.wrap())?;
+        let connection = &mut opened;
         passive(connection).await.map_err(self.wrap())?;
         // The rest, which came in meanwhile, while nobody writes: the next commit then begins the log anew.
         let writing = self.writing("folding in the log").await?;
         passive(connection).await.map_err(self.wrap())?;
         drop(writing);
-        Ok(())
+        opened.close().await.map_err(self.wrap())
     }
 }
 

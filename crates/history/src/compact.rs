@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Pages that one transaction gives back.
-const STEP_PAGES: i64 = 4096;
+const STEP_PAGES: u32 = 4096;
 
 /// What a compaction did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -68,17 +68,5 @@ impl History {
             sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&mut *transaction).await.map_err(self.wrap())?;
         transaction.rollback().await.map_err(self.wrap())?;
         Ok(pages)
-    }
-
-    /// Gives back at most so many of them.
-    async fn give_back(&self, pages: i64) -> Result<(), HistoryError> {
-        let mut writing = self.writing("compacting").await?;
-        let mut transaction = writing.begin(Durability::Process).await?;
-        // One row a page, each of which has to be asked for.
-        sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})")))
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(self.wrap())?;
-        transaction.commit().await.map_err(self.wrap())
     }
 }

@@ -27,7 +27,7 @@ impl History {
     ///
     /// # Errors
     /// As [`History::append`]; nothing of this call is stored then, unless a part of it had to go the usual way.
-    pub async fn load(&self, series: Vec<Stretch>) -> Result<(), HistoryError> {
+    pub async fn load(&self, stretches: Vec<Stretch>) -> Result<(), HistoryError> {
         let mut made = Vec::with_capacity(stretches.len());
         for Stretch { tag, samples } in stretches {
             let file_tag = self.file_tag(tag)?;

@@ -110,6 +110,13 @@ impl History {
         if !is_ours.map_err(wrap)? {
             return Err(self.away("the history that is there is another one".to_owned()));
         }
+        let unmerged: i64 = sqlx::query_scalar("SELECT coalesce(sum(samples), 0) FROM sample_batch")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(wrap)?;
+        if let Some(writer) = &self.inner.writer {
+            writer.set_unmerged(unmerged);
+        }
         writing.replace(connection);
         *self.inner.opened_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         {

@@ -76,6 +76,11 @@ impl WriteHalf {
         self.connection.lock().await.take().map(|connected| connected.connection)
     }
 
+    /// Takes note of how many samples wait to be merged in a file that was opened anew.
+    pub(crate) fn set_unmerged(&self, samples: i64) {
+        self.unmerged.store(samples, Ordering::Relaxed);
+    }
+
     pub(crate) fn merged(&self, samples: i64) {
         self.unmerged.fetch_sub(samples, Ordering::Relaxed);
     }
@@ -95,7 +100,7 @@ impl Writing<'_> {
 
     /// Puts another connection, which syncs every commit, in the place of the present one.
     pub(crate) fn replace(&mut self, connection: SqliteConnection) {
-        *self.connection = Some((connection, Durability::Power));
+        *self.connection = Some(Connected::new(connection));
     }
 
     /// Starts a transaction; dropped without a commit, it is undone.

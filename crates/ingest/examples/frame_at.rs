@@ -60,7 +60,14 @@ fn plant(launch: String) -> Plant {
             start: Some(UtcNanos(0)),
         }],
         model: ModelChoice { path: None, false_alarms_per_week: 1.0, device: Device::Cpu, seed: 1, epochs_max: 1 },
-        retention: Retention { samples_days: 1.0, video_days: 1.0, video_gib: 1.0 },
+        retention: Retention {
+            samples_days: 1.0,
+            samples_gib: 1.0,
+            rollups_days: 1.0,
+            rollups_gib: 1.0,
+            video_days: 1.0,
+            video_gib: 1.0,
+        },
     }
 }
 

@@ -26,8 +26,10 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), EngineError> {
     let mut bar = Bar::new();
     let options = BackupOptions { video: !arguments.no_video };
-    let done = backup(folder(&arguments.db), &arguments.to, options, card::wall_clock(), &mut bar.teller());
+    let mut teller = bar.teller();
+    let done = backup(folder(&arguments.db), &arguments.to, options, card::wall_clock(), &mut teller);
     let done = runtime()?.block_on(done)?;
+    drop(teller);
     bar.end();
     if arguments.json {
         print::line(json!(done));

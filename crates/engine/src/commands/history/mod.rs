@@ -10,7 +10,7 @@ mod repair;
 mod restore;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Subcommand;
 
