@@ -14,8 +14,8 @@ use crate::card;
 const MERGE_EVERY_NS: i64 = 60 * SECOND;
 /// Batches younger than this are left alone, since late samples may still join them.
 const MERGE_BEHIND_NS: i64 = 30 * SECOND;
-/// Merging begins at once when this many samples came since the last time: questions then stay fast, and merging in
-/// reach, however quickly a source delivers.
+/// Merging begins at once when this many samples more than the last merge left wait for it: questions then stay fast, and
+/// merging in reach, however quickly a source delivers.
 const UNMERGED_SAMPLES_MAX: u64 = 1_000_000;
 /// What is too old is deleted this often, by the data's own time.
 const DELETE_EVERY_NS: i64 = 3_600 * SECOND;
@@ -30,8 +30,6 @@ const GIB: f64 = (1_u64 << 30) as f64;
 pub(crate) struct Progress {
     /// The newest data time.
     pub newest: Option<UtcNanos>,
-    /// Samples that were committed in this run.
-    pub samples: u64,
 }
 
 /// What the plant wants kept; a part of a day counts as a day.
@@ -49,14 +47,14 @@ pub(crate) struct Housekeeping {
     history: History,
     keep: Keep,
     merged_at: Option<UtcNanos>,
-    /// Samples that had been committed when the last merge began.
-    merged_samples: u64,
+    /// Samples that the last merge left, since later ones may still join them.
+    left_samples: u64,
     deleted_at: Option<UtcNanos>,
 }
 
 impl Housekeeping {
     pub(crate) fn new(history: History, keep: Keep) -> Self {
-        Self { history, keep, merged_at: None, merged_samples: 0, deleted_at: None }
+        Self { history, keep, merged_at: None, left_samples: 0, deleted_at: None }
     }
 
     /// Works until nobody records any more; what is under way then is finished.
@@ -70,13 +68,13 @@ impl Housekeeping {
     /// Merges and deletes where it is time. A failure here loses nothing and is tried again at the next turn.
     async fn turn(&mut self, progress: Progress) {
         let Some(newest) = progress.newest else { return };
-        let is_much = progress.samples - self.merged_samples >= UNMERGED_SAMPLES_MAX;
+        let is_much = self.history.unmerged_samples() >= self.left_samples + UNMERGED_SAMPLES_MAX;
         if is_much || newest.since(*self.merged_at.get_or_insert(newest)) >= MERGE_EVERY_NS {
             self.merged_at = Some(newest);
-            self.merged_samples = progress.samples;
             if let Err(error) = self.history.merge(newest - MERGE_BEHIND_NS).await {
                 tracing::warn!("merging the history is put off: {error}");
             }
+            self.left_samples = self.history.unmerged_samples();
         }
         if newest.since(*self.deleted_at.get_or_insert(newest)) >= DELETE_EVERY_NS {
             self.deleted_at = Some(newest);
@@ -133,8 +131,8 @@ mod tests {
         Sample { tag, time, value: second as f64, quality: Quality::Good, time_source: TimeSource::Device }
     }
 
-    fn progress(second: i64, samples: u64) -> Progress {
-        Progress { newest: Some(UtcNanos(second * SECOND)), samples }
+    fn progress(second: i64) -> Progress {
+        Progress { newest: Some(UtcNanos(second * SECOND)) }
     }
 
     /// Batches that a merge would still find.
@@ -149,11 +147,11 @@ mod tests {
         let mut housekeeping = Housekeeping::new(history.clone(), Keep::default());
         for second in 0..60 {
             history.append(&[sample(second)]).await.unwrap();
-            housekeeping.turn(progress(second, 1)).await;
+            housekeeping.turn(progress(second)).await;
         }
         assert_eq!(history.merge(UtcNanos(10 * SECOND)).await.unwrap().batches, 10, "it was not time yet");
         history.append(&[sample(60)]).await.unwrap();
-        housekeeping.turn(progress(60, 1)).await;
+        housekeeping.turn(progress(60)).await;
         assert_eq!(unmerged(&history).await, 31, "those of the last thirty seconds stay");
     }
 
@@ -162,12 +160,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let history = History::open(folder.path(), &plant()).await.unwrap();
         let mut housekeeping = Housekeeping::new(history.clone(), Keep::default());
-        for second in 0..40 {
-            history.append(&[sample(second)]).await.unwrap();
+        // Two hundred thousand samples a second.
+        let second = |second: i64| {
+            let sample = move |part| Sample { time: UtcNanos(second * SECOND + part * 5_000), ..sample(second) };
+            (0..200_000).map(sample).collect::<Vec<_>>()
+        };
+        history.append(&second(0)).await.unwrap();
+        for at in 35..39 {
+            housekeeping.turn(progress(at - 1)).await;
+            assert_eq!(history.unmerged_samples(), (at - 34) as u64 * 200_000, "it was not time yet");
+            history.append(&second(at)).await.unwrap();
         }
-        housekeeping.turn(progress(39, UNMERGED_SAMPLES_MAX - 1)).await;
-        housekeeping.turn(progress(39, UNMERGED_SAMPLES_MAX)).await;
-        assert_eq!(unmerged(&history).await, 31);
+        housekeeping.turn(progress(38)).await;
+        assert_eq!(history.unmerged_samples(), 800_000, "those of the last thirty seconds stay");
+        history.append(&second(39)).await.unwrap();
+        housekeeping.turn(progress(39)).await;
+        assert_eq!(history.unmerged_samples(), 1_000_000, "and do not have it tried again at every turn");
     }
 
     #[tokio::test]
@@ -175,12 +183,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let history = History::open(folder.path(), &plant()).await.unwrap();
         history.append(&[sample(0)]).await.unwrap();
+        history.append(&[sample(100)]).await.unwrap();
         let (sender, receiver) = watch::channel(Progress::default());
-        let housekeeping = Housekeeping::new(history.clone(), Keep::default());
+        let mut housekeeping = Housekeeping::new(history.clone(), Keep::default());
+        housekeeping.turn(progress(0)).await;
         let task = tokio::spawn(housekeeping.run(receiver));
-        sender.send(progress(100, UNMERGED_SAMPLES_MAX)).unwrap();
+        sender.send(progress(100)).unwrap();
         drop(sender);
         task.await.unwrap();
-        assert_eq!(unmerged(&history).await, 0);
+        assert_eq!(history.unmerged_samples(), 1);
     }
 }

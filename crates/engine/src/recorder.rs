@@ -25,6 +25,9 @@ use crate::storage_health::StorageHealth;
 
 /// Samples are durable at most this long after they came (the promise is one second).
 const COMMIT_AFTER: Duration = Duration::from_millis(250);
+/// What was committed is synced at most this long after, should no later commit have done so: together with the above,
+/// a power cut takes less than the last second.
+const SYNC_AFTER: Duration = Duration::from_millis(500);
 /// A commit is made at once when this many samples wait.
 const COMMIT_SAMPLES: usize = 65_536;
 /// A commit is made at once when this many ticks' outputs wait.
@@ -36,6 +39,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often a write is tried once the engine is asked to stop; after the first that fails so often, the rest is tried
 /// once.
 const STOP_TRIES: u32 = 5;
+
 /// What can be recorded.
 pub(crate) enum Record {
     Samples(Vec<Sample>),
@@ -53,6 +57,7 @@ enum Write {
     Health(Health),
     Segment(Segment),
     Outage(Outage),
+    Sync,
 }
 
 impl Write {
@@ -64,6 +69,7 @@ impl Write {
             Self::Health(health) => history.put_health(health).await,
             Self::Segment(segment) => history.put_segment(segment).await,
             Self::Outage(outage) => history.put_outage(outage).await.map(|_id| ()),
+            Self::Sync => history.sync().await,
         }
     }
 }
@@ -104,6 +110,7 @@ pub(crate) fn start(
         outputs: Vec::new(),
         newest: None,
         recorded: None,
+        sync_at: None,
         outage: None,
         stop,
         given_up: 0,
@@ -132,6 +139,8 @@ struct Recorder {
     newest: Option<UtcNanos>,
     /// The newest data time that was committed.
     recorded: Option<UtcNanos>,
+    /// When what was committed has to be synced.
+    sync_at: Option<Instant>,
     /// Not yet told to the history.
     outage: Option<Broken>,
     stop: Arc<AtomicBool>,
@@ -142,12 +151,18 @@ impl Recorder {
     async fn run(mut self, mut receiver: mpsc::Receiver<Record>, beside: [JoinHandle<()>; 2]) -> u64 {
         let mut commit_at: Option<Instant> = None;
         loop {
-            let record = match commit_at {
+            let due = commit_at.into_iter().chain(self.sync_at).min();
+            let record = match due {
                 Some(at) => match tokio::time::timeout_at(at, receiver.recv()).await {
                     Ok(record) => record,
-                    Err(_elapsed) => {
+                    Err(_elapsed) if commit_at == due => {
                         self.commit().await;
                         commit_at = None;
+                        continue;
+                    }
+                    Err(_elapsed) => {
+                        self.sync_at = None;
+                        self.persist(Write::Sync).await;
                         continue;
                     }
                 },
@@ -202,11 +217,9 @@ impl Recorder {
             let newest = samples.iter().map(|sample| sample.time).max();
             self.persist(Write::Samples(samples)).await;
             self.recorded = self.recorded.max(newest);
+            self.sync_at.get_or_insert_with(|| Instant::now() + SYNC_AFTER);
             LiveCounters::add(&self.live.counters.samples, count);
-            self.progress.send_modify(|progress| {
-                progress.newest = self.newest;
-                progress.samples += count;
-            });
+            self.progress.send_modify(|progress| progress.newest = self.newest);
         }
         if !self.outputs.is_empty() {
             let outputs = std::mem::take(&mut self.outputs);

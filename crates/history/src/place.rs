@@ -118,6 +118,8 @@ impl History {
             writer.set_unmerged(unmerged);
         }
         writing.replace(connection);
+        // With a connection of its own to what was there before.
+        self.inner.checkpointer.stop().await;
         *self.inner.opened_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         {
             let mut place = self.place();
@@ -128,6 +130,7 @@ impl History {
         }
         // What was not synced may be gone with the old place, and its numbers are given anew.
         *self.tail() = Tail::default();
-        Ok(())
+        self.inner.checkpointer.start(&self.inner);
+        self.recount_unmerged(&mut writing).await
     }
 }

@@ -185,18 +185,6 @@ impl History {
         Ok(left as u64)
     }
 
-    /// How far each kind has been deleted: nothing before this time is kept, but for what reaches over it.
-    ///
-    /// # Errors
-    /// SQLite's own.
-    pub async fn kept_from(&self) -> Result<Vec<(String, UtcNanos)>, HistoryError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as("SELECT what, time FROM kept_from ORDER BY what")
-            .fetch_all(&self.inner.readers)
-            .await
-            .map_err(self.wrap())?;
-        Ok(rows.into_iter().map(|(what, time)| (what, UtcNanos(time))).collect())
-    }
-
     /// Runs a DELETE with (limit, rows) until it finds nothing; notes that `what` is kept from `kept_from` on.
     async fn delete_before(
         &self,
@@ -222,6 +210,9 @@ impl History {
             transaction.commit().await.map_err(self.wrap())?;
             deleted += done;
             if done == 0 {
+                if deleted > 0 {
+                    self.recount_unmerged(&mut writing).await?;
+                }
                 return Ok(deleted);
             }
         }
@@ -289,6 +280,9 @@ impl History {
             removed.row_bytes += of_table().map(|row| row.3 as u64).sum::<u64>();
         }
         transaction.commit().await.map_err(self.wrap())?;
+        if taken.iter().any(|row| row.0 == BATCH) {
+            self.recount_unmerged(&mut writing).await?;
+        }
         Ok(!taken.is_empty())
     }
 

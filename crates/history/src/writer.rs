@@ -196,6 +196,19 @@ impl History {
         transaction.commit().await.map_err(self.wrap())
     }
 
+    /// Counts the samples of batches anew, after batches were deleted or others are there. The index has the counts.
+    pub(crate) async fn recount_unmerged(&self, writing: &mut Writing<'_>) -> Result<(), HistoryError> {
+        let Some(connected) = writing.connection.as_mut() else { return Err(HistoryError::Closed) };
+        let samples: i64 = sqlx::query_scalar("SELECT coalesce(sum(samples), 0) FROM sample_batch")
+            .fetch_one(&mut connected.connection)
+            .await
+            .map_err(self.wrap())?;
+        if let Some(writer) = &self.inner.writer {
+            writer.unmerged.store(samples, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Samples in batches that are not merged yet: when there are many, [`History::merge`] is due. Costs nothing.
     pub fn unmerged_samples(&self) -> u64 {
         let writer = self.inner.writer.as_ref();

@@ -234,7 +234,10 @@ fn what_retention_has_begun_to_delete_is_not_exported_again() {
     run(async {
         let history = History::open(data.path(), &plant("Works 1")).await.expect("the history opens");
         let newest = past(&days()).iter().map(|sample| sample.time).max().expect("samples");
-        let keep = sightglass_history::Keep { samples_days: Some(1), ..Default::default() };
+        let keep = sightglass_history::Keep {
+            samples: sightglass_history::Budget { days: Some(1), bytes: None },
+            ..Default::default()
+        };
         history.apply_retention(UtcNanos(newest.0 + 20 * 86_400 * SECOND), keep).await.expect("retention");
         history.close().await.expect("closed");
     });

@@ -53,8 +53,8 @@ fn samples_beyond_their_budget_go_oldest_first_and_roll_ups_stay() {
         assert!(left <= all / 2 && left > all / 4, "{left} of {all}");
         let rows = history.raw(TagId(0), UtcNanos::MIN, UtcNanos::MAX).await.unwrap();
         assert_eq!(rows.last().unwrap().time, at(49_999), "the newest are there");
-        let kept_from = history.kept_from().await.unwrap();
-        assert_eq!(kept_from, [("samples".to_owned(), rows[0].time - 1_000_000_000 + 1)], "up to where it came");
+        let kept_from = history.samples_kept_from().await.unwrap();
+        assert_eq!(kept_from, Some(rows[0].time - 1_000_000_000 + 1), "up to where it came");
         let signals = history.signals(&[TagId(0)], at(0), at(10_000), 10).await.unwrap();
         assert!(!signals[0].points.is_empty(), "trends still show what was there");
         assert_eq!(history.verify().await.unwrap(), []);

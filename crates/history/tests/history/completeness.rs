@@ -1,4 +1,6 @@
-use sightglass_history::{Completeness, FILE_NAME, Gap, GapReason, History, Keep, Outage, OutageKind, TagCompleteness};
+use sightglass_history::{
+    Budget, Completeness, FILE_NAME, Gap, GapReason, History, Keep, Outage, OutageKind, TagCompleteness,
+};
 use sightglass_protocol::{Health, HealthState, PlantInfo, Quality, Sample, Subject, TagId, UtcNanos, time::SECOND};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 
@@ -376,7 +378,7 @@ fn what_retention_took_is_missing_for_that_reason() {
         history.merge(at(200_000)).await.unwrap();
         // As retention leaves it.
         let day = 86_400;
-        let keep = Keep { samples_days: Some(1), ..Keep::default() };
+        let keep = Keep { samples: Budget { days: Some(1), bytes: None }, ..Keep::default() };
         history.apply_retention(at(day + 60_000), keep).await.unwrap();
         let mut connection = SqliteConnectOptions::new().filename(dir.path().join(FILE_NAME)).connect().await.unwrap();
         sqlx::query("INSERT INTO kept_from (what, time) VALUES ('samples', ?1) ON CONFLICT DO UPDATE SET time = ?1")

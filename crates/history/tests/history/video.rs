@@ -1,4 +1,4 @@
-use sightglass_history::{EntryClass, FILE_NAME, History, Keep};
+use sightglass_history::{Budget, EntryClass, FILE_NAME, History, Keep};
 use sightglass_protocol::{Advisory, AdvisoryChange, CameraId, LineId, Segment, UtcNanos, time::SECOND};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 
@@ -163,8 +163,10 @@ fn the_clips_of_an_incident_are_pinned_whether_they_came_before_or_after_it() {
         }
         assert_eq!(pinned(&dir).await.last(), Some(&230), "until 30 s after its close");
         assert_eq!(history.verify().await.unwrap(), []);
-        let removed =
-            history.apply_retention(at(1_000_000), Keep { video_days: Some(1), ..Keep::default() }).await.unwrap();
+        let removed = history
+            .apply_retention(at(1_000_000), Keep { video: Budget { days: Some(1), bytes: None }, ..Keep::default() })
+            .await
+            .unwrap();
         assert_eq!(removed.segments, 30 - 20);
         assert_eq!(history.segment_at(CAMERA, at(75)).await.unwrap(), Some(segment(70, Some(80))));
     });

@@ -17,6 +17,8 @@ const DAY_NS: i64 = 86_400_000_000_000;
 const MERGE_BEHIND_STEPS: u64 = 3;
 /// Every so many merges, what is too old is deleted.
 const DELETE_EVERY: u64 = 5;
+/// How often what was committed is synced, should no commit have done so.
+const SYNC_EVERY: Duration = Duration::from_millis(500);
 /// Pages that are given back to the file system at once.
 const PAGES: u32 = 32;
 
@@ -67,6 +69,7 @@ pub(crate) async fn write(options: Options) -> Result<(), String> {
         say("p run")?;
         state.closing.store(false, Ordering::Relaxed);
         let merging = tokio::spawn(merge(Arc::clone(&state), history.clone()));
+        let syncing = tokio::spawn(sync(Arc::clone(&state), history.clone()));
         let entries = tokio::spawn(put_entries(Arc::clone(&state), history.clone(), options.entry_ms));
         let last = state.step.load(Ordering::Relaxed).saturating_add(options.close_after);
         while state.step.load(Ordering::Relaxed) < last {
@@ -77,13 +80,14 @@ pub(crate) async fn write(options: Options) -> Result<(), String> {
             if options.commit_ms > 0 {
                 tokio::time::sleep(Duration::from_millis(options.commit_ms)).await;
             }
-            if merging.is_finished() || entries.is_finished() {
+            if merging.is_finished() || entries.is_finished() || syncing.is_finished() {
                 break;
             }
         }
         state.closing.store(true, Ordering::Relaxed);
         say("p close")?;
         let result = entries.await.map_err(|error| error.to_string())?;
+        let result = result.and(syncing.await.map_err(|error| error.to_string())?);
         // Every other time while merging goes on.
         if last.is_multiple_of(2) {
             result.and(merging.await.map_err(|error| error.to_string())?)?;
@@ -103,6 +107,15 @@ struct State {
     entry: AtomicU64,
     /// The folder is about to be closed.
     closing: AtomicBool,
+}
+
+/// As the engine's recorder does: what was committed is synced half a second later, should no commit have done so.
+async fn sync(state: Arc<State>, history: History) -> Result<(), String> {
+    while !state.closing.load(Ordering::Relaxed) {
+        tokio::time::sleep(SYNC_EVERY).await;
+        history.sync().await.map_err(|error| format!("syncing: {error}"))?;
+    }
+    Ok(())
 }
 
 async fn put_entries(state: Arc<State>, history: History, entry_ms: u64) -> Result<(), String> {
