@@ -118,8 +118,14 @@ impl History {
             .await
             .map_err(wrap)?;
         transaction.commit().await.map_err(wrap)?;
-        // The file itself knows of this run, should its log get lost; and nothing stale lies behind what comes.
+        // The file itself knows of this run, and its log is never empty: so that a log that got lost is missed. And
+        // nothing of an earlier run lies behind what comes.
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map_err(wrap)?;
+        sqlx::query("UPDATE session SET clean = 0 WHERE id = ?1")
+            .bind(session)
+            .execute(&mut connection)
+            .await
+            .map_err(wrap)?;
         if died {
             tracing::info!(dir = %dir.display(), segments = closed, "the former run did not end cleanly; its records were kept");
         }

@@ -1,7 +1,10 @@
 //! From whatever lies at a history's place to a connection that may write into it: strangers are refused, an older
 //! schema is brought up to date once a copy of the file is on the medium, and what an unclean end may have cost is told.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use sightglass_protocol::UtcNanos;
 use sqlx::{Connection, Sqlite, Transaction, sqlite::SqliteConnection};
@@ -10,8 +13,8 @@ use crate::{
     error::HistoryError,
     events::{EntryClass, chain},
     files,
-    header::{Header, beside},
-    open::{FILE_NAME, base_options, has_log, writing_connection},
+    header::{Header, MAGIC, beside},
+    open::{FILE_NAME, PAGE_BYTES, base_options, has_log, writing_connection},
     raw::blocking,
     schema::{FileState, SCHEMA, inspect, migrator},
     wal,
@@ -45,12 +48,20 @@ pub(crate) async fn refuse_strangers(path: &Path) -> Result<FileState, HistoryEr
 /// A file that is shorter than it says. What is missing may still be in the log, where there is one.
 pub(crate) fn refuse_cut_off(path: &Path, has_log: bool) -> Result<(), HistoryError> {
     let header = Header::read(path).map_err(|source| HistoryError::io("read", path, source))?;
-    match header.and_then(|header| Some((header, header.bytes_missing_of()?))) {
-        Some((header, expected)) if !has_log => {
-            Err(HistoryError::CutOff { path: path.to_owned(), expected, found: header.file_bytes() })
-        }
-        _ => Ok(()),
-    }
+    let (expected, found) = match header {
+        Some(header) if !has_log => match header.bytes_missing_of() {
+            Some(expected) => (expected, header.file_bytes()),
+            None => return Ok(()),
+        },
+        Some(_) => return Ok(()),
+        // Too short to say how long it should be; an empty one was never begun.
+        None => match fs::read(path) {
+            Ok(bytes) if bytes.starts_with(MAGIC) => (PAGE_BYTES.into(), bytes.len() as u64),
+            Ok(_) => return Ok(()),
+            Err(source) => return Err(HistoryError::io("read", path, source)),
+        },
+    };
+    Err(HistoryError::CutOff { path: path.to_owned(), expected, found })
 }
 
 /// Opens the history in `dir` (which the caller has locked) for writing; makes the file where there is none.
@@ -106,7 +117,8 @@ async fn note_lost_log(transaction: &mut Transaction<'_, Sqlite>, lost: &str) ->
 }
 
 fn lost_of_log(path: &Path) -> Option<String> {
-    if !beside(path, "-wal").exists() {
+    // An empty one is made by whoever only looks.
+    if !has_log(path) {
         return Some("its write-ahead log is missing".to_owned());
     }
     match wal::problem(path, false) {
@@ -144,7 +156,7 @@ async fn keep_copy(connection: &mut SqliteConnection, path: &Path, schema: i64) 
             Ok(())
         }
         Err(HistoryError::DiskFull { .. }) => {
-            let needed = std::fs::metadata(path).map_or(0, |file| file.len());
+            let needed = fs::metadata(path).map_or(0, |file| file.len());
             let action = "bringing the history up to date, with a copy of it as it was,";
             Err(HistoryError::NoRoom { action, path: path.to_owned(), needed })
         }

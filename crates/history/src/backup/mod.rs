@@ -9,7 +9,11 @@ mod restore;
 mod rows;
 mod video;
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::Arc,
+};
 
 use serde::Serialize;
 use sightglass_protocol::UtcNanos;
@@ -80,7 +84,7 @@ pub async fn backup(
             what: format!("a backup of {} does not go into itself; name another folder with --to", dir.display()),
         });
     }
-    let _lock = lock(to).map_err(|error| error.of_target(to))?;
+    let held = Arc::new(lock(to).map_err(|error| error.of_target(to))?);
     let source_error = |source: sqlx::Error| HistoryError::from_sqlx(dir, source);
     let mut source = read_connection(&path).await.map_err(source_error)?;
     let schema = schema_of(&mut source).await.map_err(source_error)?;
@@ -90,9 +94,9 @@ pub async fn backup(
     let mut snapshot = Snapshot::new(&mut source, dir, schema, is_in_use(dir)).await.map_err(source_error)?;
     let mut done = BackedUp::default();
     let made = if to.join(FILE_NAME).exists() {
-        update(&mut snapshot, dir, to, options, progress, &mut done).await
+        update(&mut snapshot, dir, (to, &held), options, progress, &mut done).await
     } else {
-        create(&mut snapshot, dir, to, options, progress, &mut done).await
+        create(&mut snapshot, dir, (to, &held), options, progress, &mut done).await
     };
     drop(snapshot);
     made.map_err(|error| error.of_target(to))?;
@@ -107,7 +111,7 @@ pub async fn backup(
 async fn create(
     snapshot: &mut Snapshot<'_>,
     dir: &Path,
-    to: &Path,
+    (to, held): (&Path, &Arc<File>),
     options: BackupOptions,
     progress: OnProgress<'_>,
     done: &mut BackedUp,
@@ -121,7 +125,7 @@ async fn create(
     }
     let mut sink = Sink::in_parts(target);
     rows::copy_all(snapshot, &mut sink, progress, done).await?;
-    video::copy_missing(sink.connection(), (dir, snapshot.is_live), to, options.video, progress, done).await?;
+    video::copy_missing(sink.connection(), (dir, snapshot.is_live), (to, held), options.video, progress, done).await?;
     let mut target = sink.finish().await.map_err(wrap)?;
     let mut problems = Vec::new();
     verify_connection(&mut target, to, SCHEMA, Video::Read, progress, &mut problems).await;
@@ -162,7 +166,7 @@ async fn partial_connection(partial: &Path) -> Result<SqliteConnection, HistoryE
 async fn update(
     snapshot: &mut Snapshot<'_>,
     dir: &Path,
-    to: &Path,
+    (to, held): (&Path, &Arc<File>),
     options: BackupOptions,
     progress: OnProgress<'_>,
     done: &mut BackedUp,
@@ -181,7 +185,7 @@ async fn update(
         let mut sink = Sink::within(&mut transaction);
         rows::copy_all(snapshot, &mut sink, progress, done).await?;
     }
-    video::copy_missing(&mut transaction, (dir, snapshot.is_live), to, options.video, progress, done).await?;
+    video::copy_missing(&mut transaction, (dir, snapshot.is_live), (to, held), options.video, progress, done).await?;
     let mut problems = Vec::new();
     verify_connection(&mut transaction, to, SCHEMA, Video::Measured, progress, &mut problems).await;
     if !problems.is_empty() {

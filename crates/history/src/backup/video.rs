@@ -1,6 +1,11 @@
 //! The files of video of a backup.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    path::Path,
+    sync::Arc,
+};
 
 use sqlx::sqlite::SqliteConnection;
 
@@ -40,7 +45,7 @@ pub(super) async fn paths(target: &mut SqliteConnection) -> Result<BTreeSet<Stri
 pub(super) async fn copy_missing(
     target: &mut SqliteConnection,
     (dir, is_live): (&Path, bool),
-    to: &Path,
+    (to, held): (&Path, &Arc<File>),
     is_wanted: bool,
     progress: OnProgress<'_>,
     done: &mut BackedUp,
@@ -58,7 +63,14 @@ pub(super) async fn copy_missing(
     for (id, path, bytes, crc) in clips {
         let wanted = SegmentFile { path, bytes, crc };
         let (from, into, file) = (dir.to_owned(), to.to_owned(), wanted.clone());
-        let copied = blocking(move || copy(&from, is_live, &into, &file, is_wanted)).await?;
+        let held = Arc::clone(held);
+        let copied = blocking(move || {
+            let copied = copy(&from, is_live, &into, &file, is_wanted);
+            // The folder is let go only when nothing writes into it any more, even if nobody waits for it.
+            drop(held);
+            copied
+        })
+        .await?;
         match copied {
             Copied::Known => {}
             Copied::New => {

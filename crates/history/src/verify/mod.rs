@@ -24,8 +24,8 @@ pub(crate) use self::{
 };
 use crate::{
     error::HistoryError,
-    header::{Header, beside},
-    open::{FILE_NAME, History, LOCK_NAME, base_options},
+    header::Header,
+    open::{FILE_NAME, History, LOCK_NAME, base_options, has_log},
     schema::SCHEMA,
     wal,
 };
@@ -107,7 +107,7 @@ pub async fn verify_folder(dir: &Path, progress: OnProgress<'_>) -> Result<Vec<P
         return Err(HistoryError::NotFound { path });
     }
     let is_live = is_in_use(dir);
-    let had_log = beside(&path, "-wal").exists();
+    let had_log = has_log(&path);
     match wal::problem(&path, is_live) {
         Ok(None) => {}
         Ok(Some(what)) => problems.push(Problem::new(format!("{FILE_NAME}-wal"), what)),
@@ -225,7 +225,7 @@ pub(crate) fn said(error: &sqlx::Error) -> String {
 pub(crate) async fn read_connection(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     let options = base_options(path).read_only(true);
     match opened(&options).await {
-        Err(_) if !crate::open::has_log(path) => opened(&options.immutable(true)).await,
+        Err(_) if !has_log(path) => opened(&options.immutable(true)).await,
         other => other,
     }
 }

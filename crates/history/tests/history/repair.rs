@@ -31,7 +31,7 @@ async fn filled(dir: &tempfile::TempDir) {
             .await
             .unwrap();
     }
-    for second in 0..40 {
+    for second in 0..120 {
         history.put_event(at(second), "engine", &format!("event {second}")).await.unwrap();
         history.put_audit(at(second), "meyer", "looked").await.unwrap();
     }
@@ -123,11 +123,11 @@ fn what_is_not_as_it_was_written_is_left_out_and_named() {
         let history = History::open_read_only(out.path()).await.unwrap();
         let entries = history.entries(UtcNanos::MIN, UtcNanos::MAX, 1000).await.unwrap();
         let entry = |seq: u64| entries.iter().find(|entry| entry.seq == seq).unwrap();
-        assert_eq!(entries.len(), 81, "every entry keeps its number");
+        assert_eq!(entries.len(), 241, "every entry keeps its number");
         assert!(entry(11).text.contains("entry 11 could not be read"), "{:?}", entry(11));
         assert_eq!(entry(13).text, "event 6");
-        let last = &entry(81).text;
-        for told in ["lost: 10 to 12", "changed: 5", "ended with entry 80, hash ", "chunk 2"] {
+        let last = &entry(241).text;
+        for told in ["lost: 10 to 12", "changed: 5", "ended with entry 240, hash ", "chunk 2"] {
             assert!(last.contains(told), "{told}: {last}");
         }
         assert_eq!(history.segments(CameraId(0), at(0), at(1000)).await.unwrap().len(), 1);
@@ -164,7 +164,7 @@ fn rows_beside_a_page_that_sqlite_refuses_are_saved() {
             let saved = history.summary().await.unwrap();
             let all = if table == "chunk" { 40_000 } else { 90_001 };
             assert!(saved.samples >= all, "{sql}: {saved:?}, {:?}", told.lost);
-            assert!(saved.entries >= 40, "{sql}: {saved:?}");
+            assert!(saved.entries >= 160, "{sql}: {saved:?}");
         }
     });
 }
@@ -173,7 +173,7 @@ fn rows_beside_a_page_that_sqlite_refuses_are_saved() {
 fn a_damaged_header_is_mended_in_a_copy() {
     run(async {
         // The magic, the page's size, the text's encoding, the application, the schema's number.
-        for place in [0, 3, 16, 17, 20, 21, 47, 59, 60, 63, 68] {
+        for place in [0, 3, 16, 17, 20, 21, 47, 59, 60, 68] {
             let (dir, out) = (folder(), folder());
             filled(&dir).await;
             let mut damaged = bytes(&dir.path().join(FILE_NAME));
@@ -183,7 +183,7 @@ fn a_damaged_header_is_mended_in_a_copy() {
             assert!(place == 60 || !found.is_empty(), "byte {place}");
             match repair(dir.path(), out.path(), at(50_000), &mut |_| {}).await {
                 // A number of the schema that a newer one would have.
-                Err(HistoryError::Newer { .. }) if (60..64).contains(&place) => continue,
+                Err(HistoryError::Newer { .. }) if place == 60 => continue,
                 told => drop(told.unwrap_or_else(|error| panic!("byte {place}: {error}"))),
             }
             let history = History::open_read_only(out.path()).await.unwrap();
