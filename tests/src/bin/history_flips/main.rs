@@ -73,7 +73,7 @@ enum Place {
 }
 
 impl Place {
-    const fn words(self) -> &'static str {
+    fn words(self) -> &'static str {
         match self {
             Self::Pages("leaf", true) => "rows",
             Self::Pages("overflow", true) => "long rows' further pages",

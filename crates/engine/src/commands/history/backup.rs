@@ -9,7 +9,7 @@ use super::{folder, progress::Bar, runtime};
 use crate::{EngineError, card, commands::print};
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::commands) struct Arguments {
     /// The data folder, or the database in it.
     db: PathBuf,
     /// The folder for the backup; one that has an earlier backup of the same history is brought up to date.

@@ -9,7 +9,7 @@ use super::{folder, progress::Bar, runtime};
 use crate::{EngineError, commands::print};
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::commands) struct Arguments {
     /// The data folder, or the database in it; no engine may be using it.
     db: PathBuf,
     /// For programs: one JSON line.

@@ -9,7 +9,7 @@ use super::{folder, progress::Bar, runtime};
 use crate::{EngineError, card, commands::print};
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::commands) struct Arguments {
     /// The damaged data folder, or the database in it; it is only read.
     db: PathBuf,
     /// The new data folder.

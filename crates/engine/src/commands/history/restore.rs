@@ -9,7 +9,7 @@ use super::{folder, progress::Bar, runtime};
 use crate::{EngineError, commands::print};
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::commands) struct Arguments {
     /// The backup's folder.
     backup: PathBuf,
     /// The data folder to make; it must not have a history.
