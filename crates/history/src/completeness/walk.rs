@@ -189,11 +189,12 @@ impl<'a> Walk<'a> {
     /// Takes samples in time order.
     fn rows(&mut self, rows: &[Row]) {
         let steps = steps(rows);
+        let mut is_known = false;
         for (index, row) in rows.iter().enumerate() {
-            let near = &steps[index.saturating_sub(PACE_NEIGHBOURS)..(index + PACE_NEIGHBOURS + 1).min(steps.len())];
-            let near: Vec<i64> = near.iter().copied().filter(|&step| step > 0).collect();
-            // A few samples do not tell: a hole among them would be taken for their interval.
-            let interval = if near.len() >= PACE_NEIGHBOURS { usual(&near) } else { None };
+            // As long as samples come as they did, there is nothing to find out.
+            let goes_on = is_known && index > 0 && is_same(steps[index - 1] as f64, self.interval);
+            let interval = if goes_on { None } else { usual_around(&steps, index) };
+            is_known = goes_on || interval.is_some();
             self.sample(row.time, flaw(row), interval.unwrap_or(self.interval));
         }
     }
@@ -334,6 +335,13 @@ fn is_same(one: f64, other: f64) -> bool {
 /// Times between neighbours.
 fn steps(rows: &[Row]) -> Vec<i64> {
     rows.windows(2).map(|pair| pair[1].time.saturating_sub(pair[0].time)).collect()
+}
+
+/// The usual step around the sample at `index`. A few samples do not tell: a hole among them would be taken for it.
+fn usual_around(steps: &[i64], index: usize) -> Option<f64> {
+    let near = &steps[index.saturating_sub(PACE_NEIGHBOURS)..(index + PACE_NEIGHBOURS + 1).min(steps.len())];
+    let near: Vec<i64> = near.iter().copied().filter(|&step| step > 0).collect();
+    if near.len() >= PACE_NEIGHBOURS { usual(&near) } else { None }
 }
 
 /// The mean of those steps that are near the median: neither a hole nor the grid of a device's clock makes it wrong.
