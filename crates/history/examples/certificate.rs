@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use sightglass_history::{History, Series};
+use sightglass_history::{History, Stretch};
 use sightglass_protocol::{
     LineId, LineInfo, PlantInfo, Quality, Role, Sample, TagId, TagInfo, TimeSource, UtcNanos, time::SECOND,
 };
@@ -60,7 +60,7 @@ async fn measure() -> Result<(), Box<dyn std::error::Error>> {
                 quality: if (bad..bad + 3600).contains(&second) { Quality::Bad } else { Quality::Good },
                 time_source: TimeSource::Device,
             });
-            history.load(vec![Series { tag: TagId(tag), samples: samples.collect() }]).await?;
+            history.load(vec![Stretch { tag: TagId(tag), samples: samples.collect() }]).await?;
         }
     }
     history.merge(UtcNanos(START + days * DAY * SECOND)).await?;
