@@ -162,7 +162,7 @@ mod tests {
         let mut housekeeping = Housekeeping::new(history.clone(), Keep::default());
         // Two hundred thousand samples a second.
         let second = |second: i64| {
-            let sample = move |part| Sample { time: UtcNanos(second * SECOND + part * 5_000), ..sample(second) };
+            let sample = move |part: i64| Sample { time: UtcNanos(second * SECOND + part * 5_000), ..sample(second) };
             (0..200_000).map(sample).collect::<Vec<_>>()
         };
         history.append(&second(0)).await.unwrap();
