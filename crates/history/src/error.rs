@@ -130,7 +130,7 @@ pub enum HistoryError {
     /// There is no space left where something is written out to.
     #[error(
         "there is no space left for {}; what was finished before is whole: free some space there, or choose another \
-         folder", path.display()
+         folder, and run the same command again", path.display()
     )]
     TargetFull {
         /// The file.

@@ -35,8 +35,8 @@ pub(crate) enum Durability {
     Power,
 }
 
-/// A commit that comes so long after the last sync syncs too, whatever it asked for. With half of the promised second
-/// in hand, one sync that fails breaks no promise.
+/// Before a transaction that begins so long after the last sync, what was committed since is synced. With half of the
+/// promised second in hand, one sync that fails breaks no promise.
 const SYNC_AFTER: Duration = Duration::from_millis(500);
 
 /// The connection that writes.
@@ -45,9 +45,9 @@ struct Connected {
     connection: SqliteConnection,
     /// How it syncs at present.
     durability: Durability,
-    /// When a commit last synced (or was about to).
+    /// When everything committed was last synced.
     synced: Instant,
-    /// Whether anything was committed since without a sync.
+    /// Whether anything may have been committed since without a sync.
     unsynced: bool,
 }
 
@@ -55,6 +55,31 @@ impl Connected {
     /// Takes a connection that syncs every commit.
     fn new(connection: SqliteConnection) -> Self {
         Self { connection, durability: Durability::Power, synced: Instant::now(), unsynced: false }
+    }
+
+    /// Whether the next commit syncs.
+    async fn set(&mut self, durability: Durability) -> Result<(), sqlx::Error> {
+        if self.durability != durability {
+            let pragma = match durability {
+                Durability::Process => "PRAGMA synchronous = NORMAL",
+                Durability::Power => "PRAGMA synchronous = FULL",
+            };
+            sqlx::query(pragma).execute(&mut self.connection).await?;
+            self.durability = durability;
+        }
+        Ok(())
+    }
+
+    /// Syncs everything that was committed. A commit of its own: one that is asked for may be undone, or have nothing in
+    /// it, and SQLite then syncs nothing.
+    async fn sync(&mut self) -> Result<(), sqlx::Error> {
+        if self.unsynced {
+            self.set(Durability::Power).await?;
+            sqlx::query("UPDATE merge_progress SET merged_until = merged_until").execute(&mut self.connection).await?;
+            self.unsynced = false;
+        }
+        self.synced = Instant::now();
+        Ok(())
     }
 }
 
@@ -103,8 +128,8 @@ impl Writing<'_> {
         *self.connection = Some(Connected::new(connection));
     }
 
-    /// Starts a transaction; dropped without a commit, it is undone.
-    pub(crate) async fn begin(&mut self, durability: Durability) -> Result<Transaction<'_, Sqlite>, HistoryError> {
+    /// The connection, ready for a statement or a transaction of its own.
+    async fn ready(&mut self) -> Result<&mut Connected, HistoryError> {
         let Some(connected) = self.connection.as_mut() else { return Err(HistoryError::Closed) };
         let wrap = |source| self.history.error(source);
         if connected.connection.is_in_transaction() {
@@ -116,20 +141,26 @@ impl Writing<'_> {
                 connected.durability = Durability::Power;
             }
         }
-        let durability = if connected.synced.elapsed() >= SYNC_AFTER { Durability::Power } else { durability };
-        if connected.durability != durability {
-            let pragma = match durability {
-                Durability::Process => "PRAGMA synchronous = NORMAL",
-                Durability::Power => "PRAGMA synchronous = FULL",
-            };
-            sqlx::query(pragma).execute(&mut connected.connection).await.map_err(wrap)?;
-            connected.durability = durability;
+        Ok(connected)
+    }
+
+    /// Starts a transaction; dropped without a commit, it is undone.
+    pub(crate) async fn begin(&mut self, durability: Durability) -> Result<Transaction<'_, Sqlite>, HistoryError> {
+        let history = self.history;
+        let wrap = |source| history.error(source);
+        let connected = self.ready().await?;
+        if connected.synced.elapsed() >= SYNC_AFTER {
+            connected.sync().await.map_err(wrap)?;
         }
-        if durability == Durability::Power {
-            connected.synced = Instant::now();
-        }
-        connected.unsynced = durability == Durability::Process;
+        connected.set(durability).await.map_err(wrap)?;
+        connected.unsynced |= durability == Durability::Process;
         connected.connection.begin_with("BEGIN IMMEDIATE").await.map_err(wrap)
+    }
+
+    /// Syncs everything that was committed.
+    async fn sync(&mut self) -> Result<(), HistoryError> {
+        let history = self.history;
+        self.ready().await?.sync().await.map_err(|source| history.error(source))
     }
 }
 
@@ -178,22 +209,12 @@ impl History {
     }
 
     /// Syncs what was committed without a sync, so that a power cut takes none of it. To be called half a second after
-    /// the last commit of a busy time; while commits go on, one in half a second syncs by itself.
+    /// the last commit of a busy time; while commits go on, this happens by itself every half second.
     ///
     /// # Errors
     /// [`HistoryError::DiskFull`], [`HistoryError::NotWritable`], or SQLite's own.
     pub async fn sync(&self) -> Result<(), HistoryError> {
-        let mut writing = self.writing("syncing").await?;
-        if writing.connection.as_ref().is_some_and(|connected| !connected.unsynced) {
-            return Ok(());
-        }
-        let mut transaction = writing.begin(Durability::Power).await?;
-        // SQLite syncs the log with a commit that has something in it.
-        sqlx::query("UPDATE merge_progress SET merged_until = merged_until")
-            .execute(&mut *transaction)
-            .await
-            .map_err(self.wrap())?;
-        transaction.commit().await.map_err(self.wrap())
+        self.writing("syncing").await?.sync().await
     }
 
     /// Counts the samples of batches anew, after batches were deleted or others are there. The index has the counts.

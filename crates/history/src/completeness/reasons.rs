@@ -245,8 +245,11 @@ async fn sessions(snapshot: &mut Transaction<'_, Sqlite>, history: &History) -> 
     Ok((sessions, plants, untold, is_running))
 }
 
-/// Times in which a source or tag was not good: from each word on it to the next, or to the next start of the engine,
-/// which asks anew.
+/// The first of the stored states, best first, in which nothing can be taken from a source.
+const CHECK_FUNCTION: i64 = 3;
+
+/// Times in which a source or tag did not deliver: from each word on it to the next, or to the next start of the engine,
+/// which asks anew. One that wants maintenance, or is used outside of what it is made for, delivers.
 async fn health_spans(
     snapshot: &mut Transaction<'_, Sqlite>,
     starts: &[i64],
@@ -263,7 +266,7 @@ async fn health_spans(
     for (index, row) in rows.iter().enumerate() {
         let (kind, subject, source): (i64, i64, &str) = (row.get(0), row.get(1), row.get(2));
         let (state, since, reason): (i64, i64, &str) = (row.get(3), row.get(4), row.get(5));
-        if state == 0 {
+        if state < CHECK_FUNCTION {
             continue;
         }
         let next = rows.get(index + 1).filter(|next| {
