@@ -13,6 +13,9 @@ ALTER TABLE health ADD COLUMN crc INTEGER;
 CREATE INDEX clip_unchecked ON clip (id) WHERE row_crc IS NULL;
 CREATE INDEX health_unchecked ON health (id) WHERE crc IS NULL;
 
+-- Counts the syncs of commits that had not synced: SQLite syncs its log with a commit that changes something only.
+ALTER TABLE merge_progress ADD COLUMN syncs INTEGER NOT NULL DEFAULT 0;
+
 -- Values that a later one of the same tag and time replaced. Each row has an audit entry, too.
 CREATE TABLE correction (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -27,7 +27,7 @@ use crate::storage_health::StorageHealth;
 const COMMIT_AFTER: Duration = Duration::from_millis(250);
 /// What was committed is synced at most this long after, should no later commit have done so: together with the above,
 /// a power cut takes less than the last second.
-const SYNC_AFTER: Duration = Duration::from_millis(500);
+const SYNC_AFTER: Duration = Duration::from_millis(250);
 /// A commit is made at once when this many samples wait.
 const COMMIT_SAMPLES: usize = 65_536;
 /// A commit is made at once when this many ticks' outputs wait.

@@ -18,7 +18,7 @@ const MERGE_BEHIND_STEPS: u64 = 3;
 /// Every so many merges, what is too old is deleted.
 const DELETE_EVERY: u64 = 5;
 /// How often what was committed is synced, should no commit have done so.
-const SYNC_EVERY: Duration = Duration::from_millis(500);
+const SYNC_EVERY: Duration = Duration::from_millis(250);
 /// Pages that are given back to the file system at once.
 const PAGES: u32 = 32;
 
@@ -109,7 +109,7 @@ struct State {
     closing: AtomicBool,
 }
 
-/// As the engine's recorder does: what was committed is synced half a second later, should no commit have done so.
+/// As the engine's recorder does: what was committed is synced a quarter of a second later, should no commit have done so.
 async fn sync(state: Arc<State>, history: History) -> Result<(), String> {
     while !state.closing.load(Ordering::Relaxed) {
         tokio::time::sleep(SYNC_EVERY).await;
