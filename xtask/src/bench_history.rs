@@ -95,11 +95,7 @@ pub(crate) fn run(workspace: &Workspace, what: &What) -> Outcome {
     if let What::Video(arguments) = what {
         return video(workspace, arguments);
     }
-    let mut build = workspace.cargo();
-    // As the tests build it, so that nothing is compiled anew.
-    build.args(["build", "--workspace", "--all-targets"]);
-    step("build what measures");
-    crate::process::run(&mut build)?;
+    workspace.build_everything()?;
     let python = python::with_bench_peers(workspace)?;
     let bench = Bench { workspace, python, folder: workspace.target.join("bench/history") };
     std::fs::create_dir_all(&bench.folder).could_not(format_args!("make {}", bench.folder.display()))?;

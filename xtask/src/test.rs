@@ -28,11 +28,7 @@ pub(crate) fn run_tests(workspace: &Workspace, arguments: &Arguments) -> Outcome
     let peers = python::with_peers(workspace)?;
     ui_bundle::build(workspace)?;
 
-    step("build everything");
-    // The same set of crates and targets as the tests below, so that nothing is compiled twice.
-    let mut build = workspace.cargo();
-    build.args(["build", "--workspace", "--all-targets"]);
-    run(&mut build)?;
+    workspace.build_everything()?;
 
     step("run the tests");
     let mut tests = match nextest {

@@ -4,9 +4,9 @@
 
 use std::process::Command;
 
-use crate::outcome::{Outcome, step};
+use crate::outcome::Outcome;
+use crate::setup;
 use crate::workspace::Workspace;
-use crate::{process, setup};
 
 /// What all forms share.
 #[derive(clap::Args)]
@@ -39,8 +39,7 @@ impl Common {
 /// The program of the `tests` crate that does the work, built, with the shared options.
 pub(crate) fn program(workspace: &Workspace, form: &str, common: &Common) -> Outcome<Command> {
     setup::for_building(workspace)?;
-    step("build the writer");
-    process::run(workspace.cargo().args(["build", "--package", "sightglass-tests", "--bin", "history_torture"]))?;
+    workspace.build_everything()?;
     let mut program = Command::new(workspace.program("history_torture"));
     program.arg(form).args(common.arguments());
     Ok(program)

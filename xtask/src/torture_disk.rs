@@ -53,9 +53,7 @@ fn enter(workspace: &Workspace, common: &torture::Common) -> Outcome {
         return Ok(());
     }
     setup::for_building(workspace)?;
-    step("build the engine");
-    let wanted = ["--package", "sightglass-engine", "--package", "sightglass-tests", "--bins"];
-    process::run(workspace.cargo().arg("build").args(wanted))?;
+    workspace.build_everything()?;
     let folder = workspace.target.join("torture-disk");
     std::fs::create_dir_all(&folder).could_not(format_args!("make {}", folder.display()))?;
     let own = std::env::current_exe().could_not("find this program")?;

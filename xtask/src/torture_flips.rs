@@ -22,8 +22,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     setup::for_building(workspace)?;
-    step("build the program that changes bytes");
-    process::run(workspace.cargo().args(["build", "--package", "sightglass-tests", "--bin", "history_flips"]))?;
+    workspace.build_everything()?;
     step(format_args!("change a byte in each of {} copies", arguments.copies));
     let mut program = Command::new(workspace.program("history_flips"));
     program.args(["--copies", &arguments.copies.to_string(), "--seed", &arguments.seed.to_string()]);

@@ -50,6 +50,13 @@ impl Workspace {
         cargo
     }
 
+    /// Builds everything, as the tests do, so that nothing is compiled anew: a part alone has other features in its
+    /// dependencies.
+    pub(crate) fn build_everything(&self) -> Outcome {
+        crate::outcome::step("build everything");
+        crate::process::run(self.cargo().args(["build", "--workspace", "--all-targets"]))
+    }
+
     /// Builds the engine and the window.
     pub(crate) fn build_programs(&self) -> Outcome {
         crate::outcome::step("build the engine and the window");
