@@ -20,7 +20,10 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// Finds both. To be called before anything is built: a build may replace this program's file.
     pub(crate) fn find() -> Outcome<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("this crate lies in no workspace")?.to_owned();
+        // Where cargo runs it from, not where it was compiled: checkouts that share a target folder share this program.
+        let crate_dir =
+            std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        let root = crate_dir.parent().ok_or("this crate lies in no workspace")?.to_owned();
         // This program is TARGET/debug/xtask, which holds for every way to name the build folder.
         let own = std::env::current_exe().could_not("find this program")?;
         let target = own.ancestors().nth(2).ok_or("this program lies in no build folder")?.to_owned();
