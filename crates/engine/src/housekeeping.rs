@@ -107,24 +107,10 @@ pub(crate) async fn give_back(history: &History) -> Result<(), sightglass_histor
 
 #[cfg(test)]
 mod tests {
-    use sightglass_protocol::{LineId, LineInfo, PlantInfo, Quality, Role, Sample, TagId, TagInfo, TimeSource};
+    use sightglass_protocol::{Quality, Sample, TagId, TimeSource};
 
     use super::*;
-
-    fn plant() -> PlantInfo {
-        let tag = TagInfo {
-            id: TagId(0),
-            line: LineId(0),
-            name: "level".to_owned(),
-            description: String::new(),
-            unit: "mm".to_owned(),
-            range: None,
-            role: Role::Measurement,
-        };
-        let (tags, cameras) = (vec![TagId(0)], Vec::new());
-        let line = LineInfo { id: LineId(0), name: "line".to_owned(), tick_ns: SECOND, tags, cameras };
-        PlantInfo { name: "plant".to_owned(), lines: vec![line], tags: vec![tag], cameras: Vec::new() }
-    }
+    use crate::one_tag::plant;
 
     fn sample(second: i64) -> Sample {
         let (tag, time) = (TagId(0), UtcNanos(second * SECOND));

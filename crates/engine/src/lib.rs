@@ -21,6 +21,8 @@ mod line;
 mod live;
 mod model_files;
 mod notice;
+#[cfg(test)]
+mod one_tag;
 mod pictures;
 mod recorder;
 mod run;

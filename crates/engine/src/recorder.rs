@@ -313,29 +313,13 @@ impl Recorder {
 mod tests {
     use std::path::Path;
 
-    use sightglass_protocol::{
-        HealthState, LineId, LineInfo, PlantInfo, Quality, Role, TagId, TagInfo, TimeSource, time::SECOND,
-    };
+    use sightglass_protocol::{HealthState, Quality, TagId, TimeSource, time::SECOND};
 
     use super::*;
+    use crate::one_tag::plant;
 
     /// Until something that must happen has happened.
     const WAIT_MAX: Duration = Duration::from_secs(60);
-
-    fn plant() -> PlantInfo {
-        let tag = TagInfo {
-            id: TagId(0),
-            line: LineId(0),
-            name: "level".to_owned(),
-            description: String::new(),
-            unit: "mm".to_owned(),
-            range: None,
-            role: Role::Measurement,
-        };
-        let (tags, cameras) = (vec![TagId(0)], Vec::new());
-        let line = LineInfo { id: LineId(0), name: "line".to_owned(), tick_ns: SECOND, tags, cameras };
-        PlantInfo { name: "plant".to_owned(), lines: vec![line], tags: vec![tag], cameras: Vec::new() }
-    }
 
     fn samples(seconds: std::ops::Range<i64>) -> Record {
         let sample = |second: i64| Sample {

@@ -4,18 +4,18 @@ use serde::{Deserialize, Serialize};
 use sightglass_protocol::{
     Advisory, AdvisoryChange, AdvisoryId, AdvisoryKind, Band, CameraId, Cause, LineId, PatchMap, UtcNanos,
 };
-use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use crate::{
     codec::{CodecError, Reader, put_varint, row_crc},
     error::HistoryError,
     events::{EntryClass, chain},
+    fields::{self, Fields},
     open::History,
     output::{put_maps, read_maps},
     pins,
     plant::Ids,
     steps::checked,
-    verify::Fields,
     writer::Durability,
 };
 
@@ -107,8 +107,7 @@ pub(crate) fn advisory_crc((ids, times, closed, scores): AdvisoryKeys, title: &s
 
 /// The checksum that a row `id, line, kind, title, since, opened, last_seen, closed, peak, confidence, crc, body` should
 /// have; an error where a column does not even have its type.
-fn computed_crc(row: &SqliteRow) -> Result<i64, String> {
-    let row = Fields(row);
+fn computed_crc(row: Fields<'_>) -> Result<i64, String> {
     let keys = (
         [row.int(0)?, row.int(1)?, row.int(2)?],
         [row.int(4)?, row.int(5)?, row.int(6)?],
@@ -132,7 +131,7 @@ impl History {
         })?;
         let mut writing = self.writing("recording advisories").await?;
         let mut transaction = writing.begin(Durability::Power).await?;
-        store(&mut transaction, advisory, line, &body).await.map_err(self.wrap())?;
+        store(&mut transaction, advisory, line, body).await.map_err(self.wrap())?;
         let event = match change {
             AdvisoryChange::Opened(_) => Some(("advisory opened", advisory.opened)),
             AdvisoryChange::Updated(_) => None,
@@ -245,10 +244,10 @@ impl History {
                 .map_err(self.wrap())?;
             let closed = advisory.last_seen.max(UtcNanos(last.unwrap_or(i64::MIN)));
             advisory.closed = Some(closed);
-            let row = rows.iter().find(|row| row.get::<i64, _>(0) == advisory.id.0 as i64);
+            let row = rows.iter().find(|&row| Fields(row).int(0) == Ok(advisory.id.0 as i64));
             // The stored body as it is: it may name tags that today's plant does not have.
-            let body: Vec<u8> = row.map(|row| row.get(11)).unwrap_or_default();
-            store(&mut transaction, advisory, line, &body).await.map_err(self.wrap())?;
+            let body = row.and_then(|row| Fields(row).blob(11).ok()).unwrap_or_default();
+            store(&mut transaction, advisory, line, body).await.map_err(self.wrap())?;
             let text = format!("{}: {}: the engine ended while it was open", advisory.id.0, advisory.title);
             chain(&mut transaction, closed, EntryClass::Event, "advisory closed", &text).await.map_err(self.wrap())?;
         }
@@ -259,36 +258,34 @@ impl History {
     /// Rows of a line that today's plant does not have are left out.
     fn read_advisories(&self, rows: &[SqliteRow]) -> Result<Vec<Advisory>, HistoryError> {
         let ids = &self.inner.ids;
-        let mut advisories = Vec::with_capacity(rows.len());
-        for row in rows {
-            let id: i64 = row.get(0);
-            let damaged = |reason: String| HistoryError::Damaged { place: format!("advisory {id}"), reason };
-            // What it reads has its type from here on.
-            let is_whole = computed_crc(row).and_then(|crc| Ok(Fields(row).int(10)? == crc)).map_err(damaged)?;
-            if !is_whole {
-                return Err(damaged("its checksum does not match".to_owned()));
-            }
-            let Some(line) = ids.line_of(row.get(1)) else { continue };
-            let kind = KINDS.get(row.get::<i64, _>(2) as usize).copied();
-            let (causes, patches) = decode(row.get(11), ids).map_err(|error| damaged(error.to_string()))?;
-            let float = |index: usize| row.get::<Option<f64>, _>(index).map_or(f32::NAN, |value| value as f32);
-            advisories.push(Advisory {
-                id: AdvisoryId(id as u64),
-                line,
-                kind: kind.ok_or_else(|| damaged("it is of an unknown kind".to_owned()))?,
-                title: row.get(3),
-                since: UtcNanos(row.get(4)),
-                opened: UtcNanos(row.get(5)),
-                last_seen: UtcNanos(row.get(6)),
-                closed: row.get::<Option<i64>, _>(7).map(UtcNanos),
-                peak: float(8),
-                confidence: float(9),
-                causes,
-                patches,
-            });
-        }
-        Ok(advisories)
+        let read = |row| fields::read("advisory", row, |row| advisory_of(row, ids));
+        rows.iter().filter_map(|row| read(row).transpose()).collect()
     }
+}
+
+/// The advisory of a row as [`store`] returns it, once its checksum holds; `None` where its line is not in the plant.
+fn advisory_of(row: Fields<'_>, ids: &Ids) -> Result<Option<Advisory>, String> {
+    if computed_crc(row)? != row.int(10)? {
+        return Err("its checksum does not match".to_owned());
+    }
+    let Some(line) = ids.line_of(row.int(1)?) else { return Ok(None) };
+    let kind = usize::try_from(row.int(2)?).ok().and_then(|kind| KINDS.get(kind).copied());
+    let (causes, patches) = decode(row.blob(11)?, ids).map_err(|error| error.to_string())?;
+    let score = |value: Option<f64>| value.map_or(f32::NAN, |value| value as f32);
+    Ok(Some(Advisory {
+        id: AdvisoryId(row.int(0)? as u64),
+        line,
+        kind: kind.ok_or("it is of an unknown kind")?,
+        title: row.text(3)?.to_owned(),
+        since: UtcNanos(row.int(4)?),
+        opened: UtcNanos(row.int(5)?),
+        last_seen: UtcNanos(row.int(6)?),
+        closed: row.maybe_int(7)?.map(UtcNanos),
+        peak: score(row.maybe_real(8)?),
+        confidence: score(row.maybe_real(9)?),
+        causes,
+        patches,
+    }))
 }
 
 async fn store(
@@ -321,7 +318,7 @@ async fn store(
     .bind(body)
     .fetch_one(&mut **transaction)
     .await?;
-    let crc = computed_crc(&row).map_err(|what| sqlx::Error::Decode(what.into()))?;
+    let crc = fields::stored("advisory", &row, computed_crc)?;
     sqlx::query("UPDATE advisory SET crc = ?2 WHERE id = ?1")
         .bind(advisory.id.0 as i64)
         .bind(crc)

@@ -47,8 +47,3 @@ pub(crate) fn clip_row_crc(row: &ClipRow<'_>) -> i64 {
 pub(crate) fn health_crc(subject_kind: i64, subject: i64, state: i64, since: i64, source: &str, reason: &str) -> i64 {
     row_crc(&[subject_kind, subject, state, since], &[source.as_bytes(), &[0], reason.as_bytes()])
 }
-
-/// `correction.crc`.
-pub(crate) fn correction_crc(tag: i64, first_time: i64, last_time: i64, samples: i64, body: &[u8]) -> i64 {
-    row_crc(&[tag, first_time, last_time, samples], &[body])
-}

@@ -1,15 +1,16 @@
 //! Corrections: a value that a later one of the same tag and time replaced is kept, and the audit tells of it.
 
 use sightglass_protocol::{Sample, TagId, UtcNanos};
-use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use crate::{
     chunk::{self, Row},
     codec::{LEVEL_CHUNK, row_crc},
     error::HistoryError,
     events::{EntryClass, chain},
+    fields::{self, Fields},
     open::History,
-    raw::blocking,
+    raw::{blocking, same_body, same_count},
     steps::checked,
 };
 
@@ -49,19 +50,20 @@ pub(crate) async fn store(
 }
 
 /// The former values of a row `id, tag, first_time, last_time, samples, crc, body`, once the checksum holds.
-pub(crate) fn decode(row: &SqliteRow) -> Result<Vec<Row>, HistoryError> {
-    let id: i64 = row.get(0);
-    let damaged = |reason: String| HistoryError::Damaged { place: format!("correction {id}"), reason };
-    let keys: [i64; 4] = [row.get(1), row.get(2), row.get(3), row.get(4)];
-    let body: &[u8] = row.get(6);
-    if row_crc(&keys, &[body]) != row.get::<i64, _>(5) {
-        return Err(damaged("its checksum does not match".to_owned()));
-    }
-    let rows = chunk::decode(body).map_err(|error| damaged(error.to_string()))?;
-    if rows.len() as i64 != keys[3] {
-        return Err(damaged(format!("it has {} values instead of {}", rows.len(), keys[3])));
-    }
+pub(crate) fn former_values(row: Fields<'_>) -> Result<Vec<Row>, String> {
+    let samples = row.int(4)?;
+    same_body(&[row.int(1)?, row.int(2)?, row.int(3)?, samples], row.blob(6)?, row.int(5)?)?;
+    let rows = chunk::decode(row.blob(6)?).map_err(|error| error.to_string())?;
+    same_count(rows.len(), samples)?;
     Ok(rows)
+}
+
+/// As [`former_values`].
+///
+/// # Errors
+/// [`HistoryError::Damaged`].
+pub(crate) fn decode(row: &SqliteRow) -> Result<Vec<Row>, HistoryError> {
+    fields::read("correction", row, former_values)
 }
 
 impl History {

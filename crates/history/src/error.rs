@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::verify::Problem;
+use crate::{fields, verify::Problem};
 
 /// An error of the history.
 #[derive(Debug, thiserror::Error)]
@@ -221,6 +221,9 @@ impl HistoryError {
     pub(crate) fn from_sqlx(dir: &Path, source: sqlx::Error) -> Self {
         if matches!(source, sqlx::Error::PoolClosed) {
             return Self::Closed;
+        }
+        if let Some(reason) = fields::of_type(&source) {
+            return Self::Damaged { place: dir.join(crate::FILE_NAME).display().to_string(), reason };
         }
         let code = match &source {
             sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or(0) & 0xff,

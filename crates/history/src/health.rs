@@ -1,12 +1,12 @@
 //! The state of what delivers data, from each change to the next.
 
 use sightglass_protocol::{Health, HealthState, UtcNanos};
-use sqlx::Row as _;
 
 use crate::{
     clip_crc::health_crc,
     error::HistoryError,
     events::{EntryClass, chain},
+    fields,
     open::History,
     writer::Durability,
 };
@@ -68,7 +68,7 @@ impl History {
     /// SQLite's own.
     pub async fn health_at(&self, at: UtcNanos) -> Result<Vec<Health>, HistoryError> {
         let rows = sqlx::query(
-            "SELECT subject_kind, subject, source, state, since, reason FROM health AS h WHERE since <= ?1 AND state > 0
+            "SELECT id, subject_kind, subject, source, state, since, reason FROM health AS h WHERE since <= ?1 AND state > 0
              AND id = (SELECT id FROM health WHERE subject_kind = h.subject_kind AND subject = h.subject
                        AND source = h.source AND since <= ?1 ORDER BY since DESC, id DESC LIMIT 1)
              ORDER BY state DESC, since",
@@ -77,11 +77,19 @@ impl History {
         .fetch_all(&self.inner.readers)
         .await
         .map_err(self.wrap())?;
-        let health = rows.into_iter().filter_map(|row| {
-            let subject = self.inner.ids.subject_of(row.get(0), row.get(1))?;
-            let state = STATES.get(row.get::<i64, _>(3) as usize).map_or(HealthState::Failure, |state| state.0);
-            Some(Health { subject, source: row.get(2), state, since: UtcNanos(row.get(4)), reason: row.get(5) })
-        });
-        Ok(health.collect())
+        let health = |row| {
+            fields::read("health", row, |row| {
+                let Some(subject) = self.inner.ids.subject_of(row.int(1)?, row.int(2)?) else { return Ok(None) };
+                let state = usize::try_from(row.int(4)?).ok().and_then(|state| STATES.get(state));
+                Ok(Some(Health {
+                    subject,
+                    source: row.text(3)?.to_owned(),
+                    state: state.map_or(HealthState::Failure, |state| state.0),
+                    since: UtcNanos(row.int(5)?),
+                    reason: row.text(6)?.to_owned(),
+                }))
+            })
+        };
+        rows.iter().filter_map(|row| health(row).transpose()).collect()
     }
 }

@@ -9,9 +9,11 @@ use sqlx::{Sqlite, Transaction};
 use crate::{
     batch::Batch,
     error::HistoryError,
+    fields::{self, Fields},
     open::History,
+    space::table_bytes,
     summary::Summary,
-    verify::{Fields, database_bytes},
+    verify::database_bytes,
     video,
 };
 
@@ -99,14 +101,7 @@ impl History {
         let mut snapshot = self.snapshot().await?;
         let series = self.series(&mut snapshot).await?;
         let wrap = self.wrap();
-        let tables: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT coalesce(s.tbl_name, d.name), sum(d.pgsize) FROM dbstat AS d
-             LEFT JOIN sqlite_schema AS s ON s.name = d.name
-             WHERE d.aggregate = TRUE GROUP BY 1 ORDER BY 2 DESC, 1",
-        )
-        .fetch_all(&mut *snapshot)
-        .await
-        .map_err(&wrap)?;
+        let tables = table_bytes(&mut snapshot).await.map_err(&wrap)?;
         let page: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut *snapshot).await.map_err(&wrap)?;
         let free: i64 = sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&mut *snapshot).await.map_err(&wrap)?;
         let gone: i64 = sqlx::query_scalar("SELECT count(*) FROM clip WHERE state = ?1")
@@ -166,10 +161,10 @@ impl History {
             .await
             .map_err(self.wrap())?
         {
-            let damaged = |reason: String| HistoryError::Damaged { place: "sample_batch".to_owned(), reason };
-            after = Fields(&row).int(0).map_err(damaged)?;
-            let body = Fields(&row).blob(1).map_err(damaged)?;
-            let batch = Batch::decode(body).map_err(|error| damaged(error.to_string()))?;
+            let batch = fields::read("sample_batch", &row, |row| {
+                after = row.int(0)?;
+                Batch::decode(row.blob(1)?).map_err(|error| error.to_string())
+            })?;
             for (tag, rows) in batch.groups() {
                 let sums = unmerged.entry(tag).or_insert((0, i64::MAX, i64::MIN));
                 sums.0 += rows.len() as u64;

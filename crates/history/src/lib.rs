@@ -22,6 +22,7 @@ mod correction;
 mod error;
 mod events;
 mod export;
+mod fields;
 mod files;
 mod frames;
 mod header;

@@ -3,12 +3,13 @@
 
 use serde::Serialize;
 use sightglass_protocol::UtcNanos;
-use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use crate::{
     codec::row_crc,
     error::HistoryError,
     events::{EntryClass, chain},
+    fields::{self, Fields},
     open::History,
     steps::checked,
     writer::Durability,
@@ -61,16 +62,23 @@ pub struct Outage {
 pub struct OutageId(i64);
 
 /// The outage of a row `id, kind, from_time, to_time, reason, crc`, once its checksum holds.
-pub(crate) fn from_row(row: &SqliteRow) -> Result<(OutageId, Outage), HistoryError> {
-    let (id, word): (i64, &str) = (row.get(0), row.get(1));
-    let damaged = |reason: &str| HistoryError::Damaged { place: format!("outage {id}"), reason: reason.to_owned() };
-    let kind = OutageKind::of(word).ok_or_else(|| damaged("its kind does not exist"))?;
-    let to = row.get::<Option<i64>, _>(3).map(UtcNanos);
-    let outage = Outage { kind, from: UtcNanos(row.get(2)), to, reason: row.get(4) };
-    if stored_crc(id, &outage) != row.get::<i64, _>(5) {
-        return Err(damaged("its checksum does not match"));
+pub(crate) fn outage_of(row: Fields<'_>) -> Result<(OutageId, Outage), String> {
+    let (id, word) = (row.int(0)?, row.text(1)?);
+    let (from, to, reason) = (row.int(2)?, row.maybe_int(3)?, row.text(4)?);
+    if outage_crc(id, word, from, to, reason) != row.int(5)? {
+        return Err("its checksum does not match".to_owned());
     }
-    Ok((OutageId(id), outage))
+    let kind = OutageKind::of(word).ok_or("its kind does not exist")?;
+    let (from, to) = (UtcNanos(from), to.map(UtcNanos));
+    Ok((OutageId(id), Outage { kind, from, to, reason: reason.to_owned() }))
+}
+
+/// As [`outage_of`].
+///
+/// # Errors
+/// [`HistoryError::Damaged`].
+pub(crate) fn from_row(row: &SqliteRow) -> Result<(OutageId, Outage), HistoryError> {
+    fields::read("outage", row, outage_of)
 }
 
 fn stored_crc(id: i64, outage: &Outage) -> i64 {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use sightglass_protocol::{Band, Forecast, LineId, Surprise, TagId, UtcNanos};
-use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use crate::{
     codec::{CodecError, row_crc},
     error::HistoryError,
+    fields::{self, Fields},
     open::History,
     output::{
         FURTHER, ONE_TICK, decode_forecasts, decode_scores, decode_surprises, encode_forecasts, encode_scores,
@@ -121,8 +122,9 @@ impl History {
         blocking(move || {
             let mut tracks = vec![Vec::new(); tags.len()];
             for row in rows {
-                let forecasts = decode_forecasts(row.get(1), ONE_TICK, line, &history.inner.ids, Vec::new())
-                    .map_err(|error| damaged(row.get(0), &error))?;
+                let forecasts = fields::read("output", &row, |row| {
+                    decode_forecasts(row.blob(1)?, ONE_TICK, line, &history.inner.ids, Vec::new()).map_err(said)
+                })?;
                 for forecast in forecasts {
                     let time = forecast.time.0.saturating_add(forecast.tick_ns);
                     if !(from..=to).contains(&time) {
@@ -146,10 +148,9 @@ impl History {
     /// An unknown line, [`HistoryError::Damaged`], SQLite's own.
     pub async fn forecast_at(&self, line: LineId, at: UtcNanos) -> Result<Option<Forecast>, HistoryError> {
         let Some(row) = self.output_at(line, at).await? else { return Ok(None) };
-        let damaged = |error: CodecError| damaged(row.get(0), &error);
-        let ids = &self.inner.ids;
-        let forecasts = decode_forecasts(row.get(6), ONE_TICK, line, ids, Vec::new()).map_err(damaged)?;
-        let forecasts = decode_forecasts(row.get(7), FURTHER, line, ids, forecasts).map_err(damaged)?;
+        let (ids, file_line) = (&self.inner.ids, self.file_line(line)?);
+        let forecasts =
+            fields::read("output", &row, |row| StoredOutput::of(row, file_line)?.forecasts(line, ids).map_err(said))?;
         Ok(forecasts.into_iter().filter(|forecast| forecast.time <= at).max_by_key(|forecast| forecast.time))
     }
 
@@ -159,14 +160,15 @@ impl History {
     /// An unknown line, [`HistoryError::Damaged`], SQLite's own.
     pub async fn surprise_at(&self, line: LineId, at: UtcNanos) -> Result<Option<Surprise>, HistoryError> {
         let Some(row) = self.output_at(line, at).await? else { return Ok(None) };
+        let (ids, file_line) = (&self.inner.ids, self.file_line(line)?);
         let surprises =
-            decode_surprises(row.get(8), line, &self.inner.ids).map_err(|error| damaged(row.get(0), &error))?;
+            fields::read("output", &row, |row| StoredOutput::of(row, file_line)?.surprises(line, ids).map_err(said))?;
         Ok(surprises.into_iter().filter(|surprise| surprise.time <= at).max_by_key(|surprise| surprise.time))
     }
 
-    /// The row with the newest tick at or before `at`, once its checksum holds.
+    /// The row with the newest tick at or before `at`, as [`StoredOutput::of`] reads it.
     async fn output_at(&self, line: LineId, at: UtcNanos) -> Result<Option<SqliteRow>, HistoryError> {
-        let row = sqlx::query(
+        sqlx::query(
             "SELECT id, first_time, last_time, ticks, crc, scores, bands, forecasts, surprises FROM output
              WHERE line = ?1 AND first_time <= ?2 ORDER BY first_time DESC, id DESC LIMIT 1",
         )
@@ -174,11 +176,7 @@ impl History {
         .bind(at.0)
         .fetch_optional(&self.inner.readers)
         .await
-        .map_err(self.wrap())?;
-        if let Some(row) = &row {
-            check(row, self.file_line(line)?)?;
-        }
-        Ok(row)
+        .map_err(self.wrap())
     }
 
     /// The one score of `line` from `from` to `to`, at most two a pixel: the highest of the pixel's ticks. A peak is
@@ -282,7 +280,7 @@ impl History {
         let mut taken = 0;
         let mut ticks = 0;
         for (index, row) in rows.iter().enumerate() {
-            ticks += row.get::<i64, _>(3) as usize;
+            ticks += fields::read("output", row, |row| row.int(3))?.unsigned_abs() as usize;
             if ticks >= full {
                 taken = index + 1;
                 break;
@@ -292,7 +290,8 @@ impl History {
             return Ok(0);
         }
         let rows: Vec<SqliteRow> = rows.into_iter().take(taken).collect();
-        let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        let ids =
+            rows.iter().map(|row| fields::read("output", row, |row| row.int(0))).collect::<Result<Vec<_>, _>>()?;
         let output = blocking(move || join_outputs(&rows, line)).await?;
         let mut writing = self.writing("merging").await?;
         let mut transaction = writing.begin(Durability::Process).await?;
@@ -330,11 +329,12 @@ fn join_outputs(rows: &[SqliteRow], file_line: i64) -> Result<NewOutput, History
     let (ids, line) = (&Ids::identity(), LineId(0));
     let (mut forecasts, mut surprises) = (Vec::new(), Vec::new());
     for row in rows {
-        check(row, file_line)?;
-        let damaged = |error: CodecError| damaged(row.get(0), &error);
-        let bands = decode_forecasts(row.get(6), ONE_TICK, line, ids, Vec::new()).map_err(damaged)?;
-        forecasts.extend(decode_forecasts(row.get(7), FURTHER, line, ids, bands).map_err(damaged)?);
-        surprises.extend(decode_surprises(row.get(8), line, ids).map_err(damaged)?);
+        fields::read("output", row, |row| {
+            let stored = StoredOutput::of(row, file_line)?;
+            forecasts.extend(stored.forecasts(line, ids).map_err(said)?);
+            surprises.extend(stored.surprises(line, ids).map_err(said)?);
+            Ok(())
+        })?;
     }
     forecasts.sort_by_key(|forecast| forecast.time);
     surprises.sort_by_key(|surprise| surprise.time);
@@ -373,13 +373,35 @@ fn damaged(id: i64, error: &CodecError) -> HistoryError {
     HistoryError::Damaged { place: format!("output {id}"), reason: error.to_string() }
 }
 
-/// Checks the checksum of a row `id, first_time, last_time, ticks, crc, scores, bands, forecasts, surprises`.
-pub(crate) fn check(row: &SqliteRow, line: i64) -> Result<(), HistoryError> {
-    let bodies = [row.get(5), row.get(6), row.get(7), row.get(8)];
-    if output_crc(line, row.get(1), row.get(2), row.get(3), bodies) == row.get::<i64, _>(4) {
-        Ok(())
-    } else {
-        Err(damaged(row.get(0), &CodecError::Invalid("its checksum does not match")))
+fn said(error: CodecError) -> String {
+    error.to_string()
+}
+
+/// What a row of `output` holds beside its scores.
+struct StoredOutput<'r> {
+    bands: &'r [u8],
+    forecasts: &'r [u8],
+    surprises: &'r [u8],
+}
+
+impl<'r> StoredOutput<'r> {
+    /// A row `id, first_time, last_time, ticks, crc, scores, bands, forecasts, surprises` of `line` (the file's id), once
+    /// its checksum holds.
+    fn of(row: Fields<'r>, line: i64) -> Result<Self, String> {
+        let bodies @ [_, bands, forecasts, surprises] = [row.blob(5)?, row.blob(6)?, row.blob(7)?, row.blob(8)?];
+        if output_crc(line, row.int(1)?, row.int(2)?, row.int(3)?, bodies) != row.int(4)? {
+            return Err("its checksum does not match".to_owned());
+        }
+        Ok(Self { bands, forecasts, surprises })
+    }
+
+    fn forecasts(&self, line: LineId, ids: &Ids) -> Result<Vec<Forecast>, CodecError> {
+        let bands = decode_forecasts(self.bands, ONE_TICK, line, ids, Vec::new())?;
+        decode_forecasts(self.forecasts, FURTHER, line, ids, bands)
+    }
+
+    fn surprises(&self, line: LineId, ids: &Ids) -> Result<Vec<Surprise>, CodecError> {
+        decode_surprises(self.surprises, line, ids)
     }
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use sightglass_protocol::{Sample, TagId, UtcNanos};
-use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use crate::{
     batch::Batch,
     chunk::{self, Row, sort_and_join},
     codec::row_crc,
     error::HistoryError,
+    fields::{self, Fields},
     open::History,
     steps::checked,
 };
@@ -35,47 +36,70 @@ pub(crate) struct StoredChunk {
 }
 
 impl StoredChunk {
-    pub(crate) fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+    /// A row `id, tag, first_time, last_time, samples, interval_ns, crc, body`.
+    pub(crate) fn of(row: Fields<'_>) -> Result<Self, String> {
         Ok(Self {
-            id: row.try_get(0)?,
-            tag: row.try_get(1)?,
-            first: row.try_get(2)?,
-            last: row.try_get(3)?,
-            samples: row.try_get(4)?,
-            interval_ns: row.try_get(5)?,
-            crc: row.try_get(6)?,
-            body: row.try_get(7)?,
+            id: row.int(0)?,
+            tag: row.int(1)?,
+            first: row.int(2)?,
+            last: row.int(3)?,
+            samples: row.int(4)?,
+            interval_ns: row.int(5)?,
+            crc: row.int(6)?,
+            body: row.blob(7)?.to_vec(),
         })
     }
 
+    /// As [`StoredChunk::of`].
+    pub(crate) fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        fields::stored("chunk", row, Self::of)
+    }
+
     /// The rows, sorted by time, once the checksum holds.
-    pub(crate) fn decode(&self) -> Result<Vec<Row>, HistoryError> {
-        let damaged = |reason: String| HistoryError::Damaged { place: format!("chunk {}", self.id), reason };
-        if row_crc(&[self.tag, self.first, self.last, self.samples, self.interval_ns], &[&self.body]) != self.crc {
-            return Err(damaged("its checksum does not match".to_owned()));
-        }
-        let rows = chunk::decode(&self.body).map_err(|error| damaged(error.to_string()))?;
-        if rows.len() as i64 != self.samples {
-            return Err(damaged(format!("it has {} samples instead of {}", rows.len(), self.samples)));
-        }
+    pub(crate) fn rows(&self) -> Result<Vec<Row>, String> {
+        same_body(&[self.tag, self.first, self.last, self.samples, self.interval_ns], &self.body, self.crc)?;
+        let rows = chunk::decode(&self.body).map_err(|error| error.to_string())?;
+        same_count(rows.len(), self.samples)?;
         Ok(rows)
+    }
+
+    /// As [`StoredChunk::rows`].
+    ///
+    /// # Errors
+    /// [`HistoryError::Damaged`].
+    pub(crate) fn decode(&self) -> Result<Vec<Row>, HistoryError> {
+        self.rows().map_err(|reason| HistoryError::Damaged { place: format!("chunk {}", self.id), reason })
     }
 }
 
+/// Of a row with a body: its keys and body are as they were written.
+pub(crate) fn same_body(keys: &[i64], body: &[u8], stored: i64) -> Result<(), String> {
+    if row_crc(keys, &[body]) == stored { Ok(()) } else { Err("its checksum does not match".to_owned()) }
+}
+
+/// Of a row with a body: the body has as many samples as the row says.
+pub(crate) fn same_count(found: usize, samples: i64) -> Result<(), String> {
+    if i64::try_from(found) == Ok(samples) {
+        return Ok(());
+    }
+    Err(format!("it has {found} samples instead of {samples}"))
+}
+
 /// The batch of a row `seq, first_time, last_time, samples, crc, body`, once the checksum holds.
-pub(crate) fn decode_batch(row: &SqliteRow) -> Result<(i64, Batch), HistoryError> {
-    let seq: i64 = row.get(0);
-    let keys: [i64; 3] = [row.get(1), row.get(2), row.get(3)];
-    let body: &[u8] = row.get(5);
-    let damaged = |reason: String| HistoryError::Damaged { place: format!("sample_batch {seq}"), reason };
-    if row_crc(&keys, &[body]) != row.get::<i64, _>(4) {
-        return Err(damaged("its checksum does not match".to_owned()));
-    }
-    let batch = Batch::decode(body).map_err(|error| damaged(error.to_string()))?;
-    if batch.len() as i64 != keys[2] {
-        return Err(damaged(format!("it has {} samples instead of {}", batch.len(), keys[2])));
-    }
+pub(crate) fn batch_of(row: Fields<'_>) -> Result<(i64, Batch), String> {
+    let (seq, samples) = (row.int(0)?, row.int(3)?);
+    same_body(&[row.int(1)?, row.int(2)?, samples], row.blob(5)?, row.int(4)?)?;
+    let batch = Batch::decode(row.blob(5)?).map_err(|error| error.to_string())?;
+    same_count(batch.len(), samples)?;
     Ok((seq, batch))
+}
+
+/// As [`batch_of`].
+///
+/// # Errors
+/// [`HistoryError::Damaged`].
+pub(crate) fn decode_batch(row: &SqliteRow) -> Result<(i64, Batch), HistoryError> {
+    fields::read("sample_batch", row, batch_of)
 }
 
 /// Tags as a JSON array, for `json_each`.

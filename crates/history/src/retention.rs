@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 use sightglass_protocol::UtcNanos;
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{Sqlite, Transaction};
 
-use crate::{error::HistoryError, open::History, raw::json_list, video::WRITING, writer::Durability};
+use crate::{error::HistoryError, fields, open::History, raw::json_list, video::WRITING, writer::Durability};
 
 const DAY_NS: i64 = 86_400_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
@@ -308,14 +308,18 @@ impl History {
                 .fetch_all(&self.inner.readers)
                 .await
                 .map_err(self.wrap())?;
-        let clip = |row: &sqlx::sqlite::SqliteRow| Clip {
-            id: row.get(0),
-            path: row.get(1),
-            end: row.get(2),
-            bytes: row.get::<i64, _>(3) as u64,
-            pinned: row.get(4),
+        let clip = |row| {
+            fields::read("clip", row, |row| {
+                Ok(Clip {
+                    id: row.int(0)?,
+                    path: row.text(1)?.to_owned(),
+                    end: row.maybe_int(2)?,
+                    bytes: row.int(3)? as u64,
+                    pinned: row.int(4)? != 0,
+                })
+            })
         };
-        Ok(rows.iter().map(clip).collect())
+        rows.iter().map(clip).collect()
     }
 
     /// Deletes a segment; false when its file cannot be deleted now.

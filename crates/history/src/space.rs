@@ -1,6 +1,7 @@
 //! What the file's pages are used for.
 
 use serde::Serialize;
+use sqlx::{Sqlite, Transaction};
 
 use crate::{error::HistoryError, open::History};
 
@@ -19,6 +20,16 @@ pub struct Space {
     pub free: u64,
 }
 
+/// Bytes of each table, its indexes included, the largest first.
+pub(crate) async fn table_bytes(snapshot: &mut Transaction<'_, Sqlite>) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT coalesce(s.tbl_name, d.name), sum(d.pgsize) FROM dbstat AS d
+         LEFT JOIN sqlite_schema AS s ON s.name = d.name WHERE d.aggregate = TRUE GROUP BY 1 ORDER BY 2 DESC, 1",
+    )
+    .fetch_all(&mut **snapshot)
+    .await
+}
+
 impl History {
     /// What the file's pages are used for. Reads all of the file's pages that lead to others: seconds on a large one.
     ///
@@ -26,13 +37,7 @@ impl History {
     /// SQLite's own.
     pub async fn space(&self) -> Result<Space, HistoryError> {
         let mut snapshot = self.snapshot().await?;
-        let tables: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT coalesce(s.tbl_name, d.name), sum(d.pgsize) FROM dbstat AS d
-             LEFT JOIN sqlite_schema AS s ON s.name = d.name WHERE d.aggregate = TRUE GROUP BY 1",
-        )
-        .fetch_all(&mut *snapshot)
-        .await
-        .map_err(self.wrap())?;
+        let tables = table_bytes(&mut snapshot).await.map_err(self.wrap())?;
         let free: (i64, i64) =
             sqlx::query_as("SELECT freelist_count, page_size FROM pragma_freelist_count, pragma_page_size")
                 .fetch_one(&mut *snapshot)

@@ -11,15 +11,17 @@ use std::{
 };
 
 use sightglass_protocol::{CameraId, LineId, Segment, UtcNanos, message::Recorded};
-use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use crate::{
-    clip_crc::{ClipRow, clip_row_crc},
+    clip_crc::clip_row_crc,
     error::HistoryError,
+    fields,
     open::History,
     pins,
     raw::{blocking, json_list},
     steps::checked,
+    verify::clip_row,
     writer::Durability,
 };
 
@@ -57,22 +59,12 @@ pub(crate) fn file_crc(path: &Path) -> io::Result<i64> {
 /// Writes the checksum of a row of `clip` anew; to be called after whatever changed the row, in the same transaction.
 pub(crate) async fn seal(transaction: &mut Transaction<'_, Sqlite>, id: i64) -> Result<(), sqlx::Error> {
     let row = sqlx::query(
-        "SELECT camera, path, start_time, end_time, frames, bytes, state, pinned, crc FROM clip WHERE id = ?1",
+        "SELECT id, camera, path, start_time, end_time, frames, bytes, state, pinned, crc FROM clip WHERE id = ?1",
     )
     .bind(id)
     .fetch_one(&mut **transaction)
     .await?;
-    let row_crc = clip_row_crc(&ClipRow {
-        camera: row.get(0),
-        path: row.get(1),
-        start: row.get(2),
-        end: row.get(3),
-        frames: row.get(4),
-        bytes: row.get(5),
-        state: row.get(6),
-        pinned: row.get(7),
-        crc: row.get(8),
-    });
+    let row_crc = fields::stored("clip", &row, |row| Ok(clip_row_crc(&clip_row(row)?)))?;
     sqlx::query("UPDATE clip SET row_crc = ?2 WHERE id = ?1")
         .bind(id)
         .bind(row_crc)
@@ -187,7 +179,7 @@ impl History {
     pub async fn segments(&self, camera: CameraId, from: UtcNanos, to: UtcNanos) -> Result<Vec<Segment>, HistoryError> {
         let (from, to) = checked(from, to)?;
         let rows = sqlx::query(
-            "SELECT path, start_time, end_time, frames, bytes, id, state FROM clip
+            "SELECT id, path, start_time, end_time, frames, bytes, state FROM clip
              WHERE camera = ?1 AND start_time BETWEEN ?2 AND ?4 AND (end_time IS NULL OR end_time >= ?3)
              AND state <> ?5 ORDER BY start_time, id",
         )
@@ -199,9 +191,10 @@ impl History {
         .fetch_all(&self.inner.readers)
         .await
         .map_err(self.wrap())?;
-        let clips = rows.iter().map(|row| Clip { id: row.get(5), path: row.get(0), state: row.get(6) }).collect();
+        let found = rows.iter().map(|row| segment(row, camera)).collect::<Result<Vec<_>, _>>()?;
+        let (segments, clips): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         let there = self.there(clips).await?;
-        Ok(rows.iter().zip(there).filter(|(_, there)| *there).map(|(row, _)| segment(row, camera)).collect())
+        Ok(segments.into_iter().zip(there).filter(|(_, there)| *there).map(|(segment, _)| segment).collect())
     }
 
     /// The segment that has the picture of `camera` shown at `t`: the newest one that starts at or before it, unless it
@@ -211,7 +204,7 @@ impl History {
     /// An unknown camera, SQLite's own.
     pub async fn segment_at(&self, camera: CameraId, t: UtcNanos) -> Result<Option<Segment>, HistoryError> {
         let row = sqlx::query(
-            "SELECT path, start_time, end_time, frames, bytes, id, state FROM clip
+            "SELECT id, path, start_time, end_time, frames, bytes, state FROM clip
              WHERE camera = ?1 AND start_time <= ?2 AND state <> ?3 ORDER BY start_time DESC, id DESC LIMIT 1",
         )
         .bind(self.file_camera(camera)?)
@@ -221,11 +214,11 @@ impl History {
         .await
         .map_err(self.wrap())?;
         let Some(row) = row else { return Ok(None) };
-        let segment = segment(&row, camera);
+        let (segment, clip) = segment(&row, camera)?;
         if segment.end.is_some_and(|end| t.since(end) > JOINT_NS_MAX) {
             return Ok(None);
         }
-        let there = self.there(vec![Clip { id: row.get(5), path: row.get(0), state: row.get(6) }]).await?;
+        let there = self.there(vec![clip]).await?;
         Ok(there.contains(&true).then_some(segment))
     }
 
@@ -340,13 +333,18 @@ impl History {
     }
 }
 
-fn segment(row: &SqliteRow, camera: CameraId) -> Segment {
-    Segment {
-        camera,
-        path: row.get(0),
-        start: UtcNanos(row.get(1)),
-        end: row.get::<Option<i64>, _>(2).map(UtcNanos),
-        frames: row.get(3),
-        bytes: row.get::<i64, _>(4) as u64,
-    }
+/// The segment of a row `id, path, start_time, end_time, frames, bytes, state`, and what tells whether it is there.
+fn segment(row: &SqliteRow, camera: CameraId) -> Result<(Segment, Clip), HistoryError> {
+    fields::read("clip", row, |row| {
+        let path = row.text(1)?;
+        let segment = Segment {
+            camera,
+            path: path.to_owned(),
+            start: UtcNanos(row.int(2)?),
+            end: row.maybe_int(3)?.map(UtcNanos),
+            frames: u32::try_from(row.int(4)?).map_err(|_| "its number of pictures cannot be")?,
+            bytes: row.int(5)? as u64,
+        };
+        Ok((segment, Clip { id: row.int(0)?, path: path.to_owned(), state: row.int(6)? }))
+    })
 }

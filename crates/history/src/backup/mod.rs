@@ -107,6 +107,19 @@ pub async fn backup(
     Ok(done)
 }
 
+/// Brings what is there of a backup to today's schema.
+///
+/// # Errors
+/// [`HistoryError::Occupied`] where it is of another history.
+async fn prepare(snapshot: &mut Snapshot<'_>, target: &mut SqliteConnection, to: &Path) -> Result<(), HistoryError> {
+    let migrated = migrator().run(&mut *target).await;
+    migrated.map_err(|error| HistoryError::from_sqlx(to, sqlx::Error::Migrate(Box::new(error))))?;
+    if !rows::is_same_history(snapshot, target).await? {
+        return Err(HistoryError::Occupied { dir: to.to_owned() });
+    }
+    Ok(())
+}
+
 /// The first backup into a folder, or the rest of it.
 async fn create(
     snapshot: &mut Snapshot<'_>,
@@ -119,10 +132,7 @@ async fn create(
     let wrap = |source| HistoryError::from_sqlx(to, source);
     let partial = to.join(PARTIAL);
     let mut target = partial_connection(&partial).await?;
-    migrator().run(&mut target).await.map_err(|error| wrap(sqlx::Error::Migrate(Box::new(error))))?;
-    if !rows::is_same_history(snapshot, &mut target).await? {
-        return Err(HistoryError::Occupied { dir: to.to_owned() });
-    }
+    prepare(snapshot, &mut target, to).await?;
     let mut sink = Sink::in_parts(target);
     rows::copy_all(snapshot, &mut sink, progress, done).await?;
     video::copy_missing(sink.connection(), (dir, snapshot.is_live), (to, held), options.video, progress, done).await?;
@@ -175,10 +185,7 @@ async fn update(
     let path = to.join(FILE_NAME);
     crate::upgrade::refuse_strangers(&path).await?;
     let mut target = writing_connection_at(&path).await.map_err(wrap)?;
-    migrator().run(&mut target).await.map_err(|error| wrap(sqlx::Error::Migrate(Box::new(error))))?;
-    if !rows::is_same_history(snapshot, &mut target).await? {
-        return Err(HistoryError::Occupied { dir: to.to_owned() });
-    }
+    prepare(snapshot, &mut target, to).await?;
     let before = video::paths(&mut target).await.map_err(wrap)?;
     let mut transaction = target.begin_with("BEGIN IMMEDIATE").await.map_err(wrap)?;
     {

@@ -11,8 +11,9 @@ use super::BackedUp;
 use crate::{
     copy::{Copying, Value, copy_sequences, values},
     error::HistoryError,
+    fields::Fields,
     files::counter,
-    verify::{Fields, JournalRow, Judged, OnProgress, Problem, TABLES, Table, head, judge, said},
+    verify::{JournalRow, Judged, OnProgress, Problem, TABLES, Table, head, judge, said},
 };
 
 /// Rows that are compared, or read, at once.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sightglass_protocol::{PlantInfo, UtcNanos};
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{Sqlite, Transaction};
 
 use super::{GapReason, stored::Series};
 use crate::{
     error::HistoryError,
+    fields::{self, Fields},
     health,
     open::History,
     outages::{self, OutageKind},
@@ -256,26 +257,28 @@ async fn health_spans(
     to: i64,
 ) -> Result<Vec<Span<Bad>>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT subject_kind, subject, source, state, since, reason FROM health
+        "SELECT id, subject_kind, subject, source, state, since, reason FROM health
          WHERE since < ?1 AND subject_kind IN (0, 1) ORDER BY subject_kind, subject, source, since, id",
     )
     .bind(to)
     .fetch_all(&mut **snapshot)
     .await?;
+    let read = |row: Fields<'_>| {
+        let (of, word) = ((row.int(1)?, row.int(2)?, row.text(3)?.to_owned()), (row.int(4)?, row.int(5)?));
+        Ok((of, word, row.text(6)?.to_owned()))
+    };
+    let words = rows.iter().map(|row| fields::stored("health", row, read)).collect::<Result<Vec<_>, _>>()?;
     let mut spans = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        let (kind, subject, source): (i64, i64, &str) = (row.get(0), row.get(1), row.get(2));
-        let (state, since, reason): (i64, i64, &str) = (row.get(3), row.get(4), row.get(5));
+    for (index, (of, (state, since), reason)) in words.iter().enumerate() {
+        let ((kind, subject, source), (state, since)) = (of, (*state, *since));
         if state < CHECK_FUNCTION {
             continue;
         }
-        let next = rows.get(index + 1).filter(|next| {
-            (next.get::<i64, _>(0), next.get::<i64, _>(1), next.get::<&str, _>(2)) == (kind, subject, source)
-        });
-        let next = next.map_or(i64::MAX, |next| next.get(4));
+        let next = words.get(index + 1).filter(|next| next.0 == *of);
+        let next = next.map_or(i64::MAX, |next| next.1.1);
         let restart = starts.iter().copied().filter(|&start| start > since).min().unwrap_or(i64::MAX);
         let detail = format!("{source}: {}: {reason}", health::word(state));
-        let tag = (kind == 1).then_some(subject);
+        let tag = (*kind == 1).then_some(*subject);
         spans.push(Span { from: since, to: next.min(restart), what: Bad { tag, state, detail } });
     }
     Ok(spans)

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use sightglass_protocol::{Quality, TagId};
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{Sqlite, Transaction};
 
 use super::{Evidence, is_by_exception};
 use crate::{
     batch::Batch,
     chunk::{CHUNK_SAMPLES_FULL, Row},
     error::HistoryError,
+    fields,
     open::History,
     raw::{StoredChunk, blocking, json_list},
     rollup::{Cell, LEVELS, bucket_ns, slot_ns, slot_range},
@@ -294,7 +295,7 @@ impl Stock {
             let mut left = Vec::new();
             for (from, to) in parts {
                 let rows = sqlx::query(
-                    "SELECT slot, crc, body FROM rollup WHERE tag = ?1 AND level = ?2 AND slot BETWEEN ?3 AND ?4 ORDER BY slot",
+                    "SELECT id, slot, crc, body FROM rollup WHERE tag = ?1 AND level = ?2 AND slot BETWEEN ?3 AND ?4 ORDER BY slot",
                 )
                 .bind(tag)
                 .bind(level)
@@ -305,7 +306,10 @@ impl Stock {
                 .map_err(history.wrap())?;
                 let mut reached = from;
                 for row in rows {
-                    let block = StoredBlock { tag, level, slot: row.get(0), crc: row.get(1), body: row.get(2) };
+                    let block = fields::read("rollup", &row, |row| {
+                        let (slot, crc) = (row.int(1)?, row.int(2)?);
+                        Ok(StoredBlock { tag, level, slot, crc, body: row.blob(3)?.to_vec() })
+                    })?;
                     let (first, last) = slot_range(level, block.slot);
                     if first > reached {
                         left.push((reached, first - 1));

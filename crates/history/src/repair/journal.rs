@@ -6,7 +6,8 @@ use sqlx::sqlite::SqliteConnection;
 use super::salvage::Salvage;
 use crate::{
     events::{EntryClass, entry_hash},
-    verify::{Fields, JournalRow, Judged, Problem, head, judge},
+    fields::Fields,
+    verify::{JournalRow, Judged, Problem, head, judge},
 };
 
 /// Who says that an entry is lost, in the place of it.

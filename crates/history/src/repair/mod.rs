@@ -21,6 +21,7 @@ use crate::{
     clip_crc::{ClipRow, clip_row_crc},
     copy::{Copying, Value, copy_sequences, values},
     error::HistoryError,
+    fields::Fields,
     files::{self, Carried, PARTIAL},
     header::{HEADER_BYTES, Header, beside},
     open::{FILE_NAME, has_log, lock, writing_connection_at},
@@ -28,8 +29,8 @@ use crate::{
     rollup::{LEVELS, slot_range},
     schema::{SCHEMA, migrator},
     verify::{
-        Fields, OnProgress, Problem, Progress, SegmentFile, TABLES, Table, Video, is_in_use, look_at_file,
-        read_connection, said, schema_of, verify_folder,
+        OnProgress, Problem, Progress, SegmentFile, TABLES, Table, Video, is_in_use, look_at_file, read_connection,
+        said, schema_of, verify_folder,
     },
     video,
 };

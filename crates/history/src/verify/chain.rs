@@ -2,8 +2,8 @@
 
 use sqlx::{Connection, sqlite::SqliteConnection};
 
-use super::{Problem, rows::Fields, said};
-use crate::events::entry_hash;
+use super::{Problem, said};
+use crate::{events::entry_hash, fields::Fields};
 
 /// Entries that are read at once.
 const PAGE_ROWS: i64 = 1024;

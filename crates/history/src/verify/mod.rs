@@ -19,7 +19,7 @@ use sqlx::{
 
 pub(crate) use self::{
     chain::{JournalRow, Judged, head, judge},
-    rows::{Fields, TABLES, Table},
+    rows::{TABLES, Table, clip_row},
     segments::{SegmentFile, look_at_file},
 };
 use crate::{

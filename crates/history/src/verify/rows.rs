@@ -1,56 +1,24 @@
 //! The rows that carry a checksum: how each table is paged through, and how one of its rows is looked at.
 
-use sqlx::{
-    AssertSqlSafe, Row as _,
-    sqlite::{SqliteConnection, SqliteRow},
-};
+use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteConnection};
 
 use super::{Problem, said};
 use crate::{
     advisories::advisory_crc,
-    batch::Batch,
-    chunk,
-    clip_crc::{ClipRow, clip_row_crc, correction_crc, health_crc},
+    chunk::Row,
+    clip_crc::{ClipRow, clip_row_crc, health_crc},
     codec::row_crc,
-    outages::outage_crc,
+    correction::former_values,
+    fields::Fields,
+    outages::outage_of,
     output::decode_scores,
     predictions::output_crc,
-    raw::blocking,
+    raw::{StoredChunk, batch_of, blocking},
     rollup,
 };
 
 /// Rows that are read at once: batches have up to half a megabyte each.
 const PAGE_ROWS: i64 = 64;
-
-/// The columns of a row, none of which is trusted to have its type.
-#[derive(Clone, Copy)]
-pub(crate) struct Fields<'r>(pub(crate) &'r SqliteRow);
-
-impl<'r> Fields<'r> {
-    fn get<T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(self, index: usize) -> Result<T, String> {
-        self.0.try_get(index).map_err(|error| format!("one of its columns does not have its type ({})", said(&error)))
-    }
-
-    pub(crate) fn int(self, index: usize) -> Result<i64, String> {
-        self.get(index)
-    }
-
-    pub(crate) fn maybe_int(self, index: usize) -> Result<Option<i64>, String> {
-        self.get(index)
-    }
-
-    pub(crate) fn maybe_real(self, index: usize) -> Result<Option<f64>, String> {
-        self.get(index)
-    }
-
-    pub(crate) fn text(self, index: usize) -> Result<&'r str, String> {
-        self.get(index)
-    }
-
-    pub(crate) fn blob(self, index: usize) -> Result<&'r [u8], String> {
-        self.get(index)
-    }
-}
 
 /// A table whose rows carry a checksum.
 pub(crate) struct Table {
@@ -88,11 +56,8 @@ pub(crate) static TABLES: [Table; 9] = [
         columns: "seq, first_time, last_time, samples, crc, body",
         columns_1: None,
         look: |row| {
-            let (first, last, samples) = (row.int(1)?, row.int(2)?, row.int(3)?);
-            same_crc(Some(row.int(4)?), row_crc(&[first, last, samples], &[row.blob(5)?]))?;
-            let batch = Batch::decode(row.blob(5)?).map_err(|error| error.to_string())?;
-            same_count(batch.len(), samples)?;
-            same_range(batch.range(), (first, last))
+            let (_, batch) = batch_of(row)?;
+            same_range(batch.range(), (row.int(1)?, row.int(2)?))
         },
     },
     Table {
@@ -103,12 +68,8 @@ pub(crate) static TABLES: [Table; 9] = [
         columns: "id, tag, first_time, last_time, samples, interval_ns, crc, body",
         columns_1: None,
         look: |row| {
-            let (first, last, samples) = (row.int(2)?, row.int(3)?, row.int(4)?);
-            let keys = [row.int(1)?, first, last, samples, row.int(5)?];
-            same_crc(Some(row.int(6)?), row_crc(&keys, &[row.blob(7)?]))?;
-            let rows = chunk::decode(row.blob(7)?).map_err(|error| error.to_string())?;
-            same_count(rows.len(), samples)?;
-            same_range(rows.first().zip(rows.last()).map(|(a, b)| (a.time, b.time)), (first, last))
+            let chunk = StoredChunk::of(row)?;
+            same_times(&chunk.rows()?, (chunk.first, chunk.last))
         },
     },
     Table {
@@ -166,13 +127,7 @@ pub(crate) static TABLES: [Table; 9] = [
         crc: "crc",
         columns: "id, tag, first_time, last_time, samples, crc, body",
         columns_1: None,
-        look: |row| {
-            let (first, last, samples) = (row.int(2)?, row.int(3)?, row.int(4)?);
-            same_crc(Some(row.int(5)?), correction_crc(row.int(1)?, first, last, samples, row.blob(6)?))?;
-            let rows = chunk::decode(row.blob(6)?).map_err(|error| error.to_string())?;
-            same_count(rows.len(), samples)?;
-            same_range(rows.first().zip(rows.last()).map(|(a, b)| (a.time, b.time)), (first, last))
-        },
+        look: |row| same_times(&former_values(row)?, (row.int(2)?, row.int(3)?)),
     },
     Table {
         name: "outage",
@@ -181,10 +136,7 @@ pub(crate) static TABLES: [Table; 9] = [
         crc: "crc",
         columns: "id, kind, from_time, to_time, reason, crc",
         columns_1: None,
-        look: |row| {
-            let crc = outage_crc(row.int(0)?, row.text(1)?, row.int(2)?, row.maybe_int(3)?, row.text(4)?);
-            same_crc(Some(row.int(5)?), crc)
-        },
+        look: |row| outage_of(row).map(drop),
     },
     Table {
         name: "health",
@@ -234,15 +186,12 @@ fn same_crc(stored: Option<i64>, computed: i64) -> Result<(), String> {
     Err("its checksum does not match".to_owned())
 }
 
-fn same_count(found: usize, samples: i64) -> Result<(), String> {
-    if i64::try_from(found) == Ok(samples) {
-        return Ok(());
-    }
-    Err(format!("it has {found} samples instead of {samples}"))
-}
-
 fn same_range(found: Option<(i64, i64)>, stored: (i64, i64)) -> Result<(), String> {
     if found == Some(stored) { Ok(()) } else { Err("its times differ from those of its samples".to_owned()) }
+}
+
+fn same_times(rows: &[Row], stored: (i64, i64)) -> Result<(), String> {
+    same_range(rows.first().zip(rows.last()).map(|(a, b)| (a.time, b.time)), stored)
 }
 
 /// Looks at every row. `on_bytes` is told how much was read.

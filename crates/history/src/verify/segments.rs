@@ -8,8 +8,8 @@ use std::{
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{OnProgress, Problem, Progress, Video, rows::Fields, said};
-use crate::{files::is_within, raw::blocking, video};
+use super::{OnProgress, Problem, Progress, Video, said};
+use crate::{fields::Fields, files::is_within, raw::blocking, video};
 
 /// Segments that are looked up at once.
 const PAGE_ROWS: i64 = 1024;

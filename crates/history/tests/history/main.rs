@@ -5,6 +5,7 @@ mod budgets;
 mod completeness;
 mod durability;
 mod export;
+mod mistyped;
 mod model_output;
 mod opening;
 mod outages;

@@ -11,7 +11,7 @@ fn band(value: f32) -> Band {
     Band { low: value - 1.0, mid: value, high: value + 1.0 }
 }
 
-fn output(second: i64) -> (Option<Forecast>, Surprise) {
+pub(crate) fn output(second: i64) -> (Option<Forecast>, Surprise) {
     let value = second as f32;
     let forecast = Forecast {
         line: LINE,
