@@ -1,6 +1,6 @@
 //! Where things lie, and how cargo is called on them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::outcome::{Doing, Outcome};

@@ -131,7 +131,7 @@ impl History {
         })?;
         let mut writing = self.writing("recording advisories").await?;
         let mut transaction = writing.begin(Durability::Power).await?;
-        store(&mut transaction, advisory, line, body).await.map_err(self.wrap())?;
+        store(&mut transaction, advisory, line, &body).await.map_err(self.wrap())?;
         let event = match change {
             AdvisoryChange::Opened(_) => Some(("advisory opened", advisory.opened)),
             AdvisoryChange::Updated(_) => None,

@@ -9,7 +9,7 @@ use sqlx::{Sqlite, Transaction};
 use crate::{
     batch::Batch,
     error::HistoryError,
-    fields::{self, Fields},
+    fields,
     open::History,
     space::table_bytes,
     summary::Summary,
