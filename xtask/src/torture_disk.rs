@@ -53,10 +53,11 @@ fn enter(workspace: &Workspace, common: &torture::Common) -> Outcome {
         return Ok(());
     }
     setup::for_building(workspace)?;
+    // Before the build, which may put another file in its place.
+    let own = std::env::current_exe().could_not("find this program")?;
     workspace.build_everything()?;
     let folder = workspace.target.join("torture-disk");
     std::fs::create_dir_all(&folder).could_not(format_args!("make {}", folder.display()))?;
-    let own = std::env::current_exe().could_not("find this program")?;
     let mut again = Command::new("unshare");
     again.arg("--mount").arg(own).args(["torture", "disk", "--inside"]).arg(&folder).args(common.arguments());
     let done = process::run(&mut again);

@@ -117,7 +117,9 @@ impl DiskWatch {
         } else {
             told?;
         }
-        if self.level != Level::Scarce && !self.removed.is_nothing() {
+        if self.level != Level::Scarce {
+            // What was deleted while not even that could be written down.
+            self.removed.add(&self.history.finish_deletions().await?);
             self.tell_removed(now).await?;
         }
         Ok(())

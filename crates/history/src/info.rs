@@ -7,14 +7,8 @@ use sightglass_protocol::UtcNanos;
 use sqlx::{Sqlite, Transaction};
 
 use crate::{
-    batch::Batch,
-    error::HistoryError,
-    fields,
-    open::History,
-    space::table_bytes,
-    summary::Summary,
-    verify::database_bytes,
-    video,
+    batch::Batch, error::HistoryError, fields, open::History, space::table_bytes, summary::Summary,
+    verify::database_bytes, video,
 };
 
 /// What a history holds.

@@ -19,6 +19,7 @@ mod compact;
 mod completeness;
 mod copy;
 mod correction;
+mod deletion;
 mod error;
 mod events;
 mod export;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -64,6 +64,8 @@ pub(crate) struct Inner {
     /// Held by whatever rewrites stored rows (merge, retention), so that each may read first and write later.
     pub(crate) rewriting: Mutex<()>,
     pub(crate) tail: std::sync::Mutex<Tail>,
+    /// Whether files of video may have been deleted whose rows are still there.
+    pub(crate) deletions_begun: AtomicBool,
     pub(crate) checkpointer: Checkpointer,
     /// See [`History::samples_decoded`].
     pub(crate) samples_decoded: AtomicU64,
@@ -141,6 +143,7 @@ impl History {
             rewriting: Mutex::new(()),
             tail: std::sync::Mutex::default(),
             checkpointer: Checkpointer::new(),
+            deletions_begun: AtomicBool::new(true),
             samples_decoded: AtomicU64::new(0),
             schema: SCHEMA,
             session,
@@ -204,6 +207,7 @@ impl History {
             rewriting: Mutex::new(()),
             tail: std::sync::Mutex::default(),
             checkpointer: Checkpointer::new(),
+            deletions_begun: AtomicBool::new(true),
             samples_decoded: AtomicU64::new(0),
             schema,
             session: 0,

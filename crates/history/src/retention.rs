@@ -5,7 +5,7 @@ use serde::Serialize;
 use sightglass_protocol::UtcNanos;
 use sqlx::{Sqlite, Transaction};
 
-use crate::{error::HistoryError, fields, open::History, raw::json_list, video::WRITING, writer::Durability};
+use crate::{deletion, error::HistoryError, fields, open::History, raw::json_list, video::WRITING, writer::Durability};
 
 const DAY_NS: i64 = 86_400_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
@@ -115,7 +115,7 @@ impl History {
     /// [`HistoryError::NotWritable`], or SQLite's own.
     pub async fn apply_retention(&self, now: UtcNanos, keep: Keep) -> Result<Removed, HistoryError> {
         let _rewriting = self.inner.rewriting.lock().await;
-        let mut removed = Removed::default();
+        let mut removed = self.finish_deletions().await?;
         if let Some(days) = keep.samples.days {
             let limit = (now - i64::from(days).saturating_mul(DAY_NS)).0;
             removed.chunks += self.delete_before(OLD_CHUNKS, limit, "samples", limit).await?;
@@ -311,7 +311,6 @@ impl History {
         let clip = |row| {
             fields::read("clip", row, |row| {
                 Ok(Clip {
-                    id: row.int(0)?,
                     path: row.text(1)?.to_owned(),
                     end: row.maybe_int(2)?,
                     bytes: row.int(3)? as u64,
@@ -324,38 +323,36 @@ impl History {
 
     /// Deletes a segment; false when its file cannot be deleted now.
     async fn delete_clip(&self, clip: &Clip, removed: &mut Removed) -> Result<bool, HistoryError> {
-        // The file first: a row without a file is a gap, a file without a row would stay for ever.
-        match std::fs::remove_file(self.inner.dir.join(&clip.path)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let path = &clip.path;
-                tracing::warn!(%path, %error, "a segment of video could not be deleted; it is tried again later");
-                return Ok(false);
-            }
+        if let Err(error) = deletion::begin(&self.inner.dir.join(&clip.path)) {
+            let path = &clip.path;
+            tracing::warn!(%path, %error, "a segment of video could not be deleted; it is tried again later");
+            return Ok(false);
         }
-        let mut writing = self.writing("deleting video").await?;
-        let mut transaction = writing.begin(Durability::Process).await?;
-        sqlx::query("DELETE FROM clip WHERE id = ?1")
-            .bind(clip.id)
-            .execute(&mut *transaction)
-            .await
-            .map_err(self.wrap())?;
-        if let Some(end) = clip.end
-            && !clip.pinned
-        {
-            note_kept_from(&mut transaction, "video", end.saturating_add(1)).await.map_err(self.wrap())?;
-        }
-        transaction.commit().await.map_err(self.wrap())?;
+        self.end_deletion(&clip.path).await?;
         removed.segments += 1;
         removed.video_bytes += clip.bytes;
         Ok(true)
+    }
+
+    /// Deletes a segment's row, where there is one, and notes how far video is deleted.
+    pub(crate) async fn delete_clip_row(&self, path: &str) -> Result<(), HistoryError> {
+        let mut writing = self.writing("deleting video").await?;
+        let mut transaction = writing.begin(Durability::Process).await?;
+        let deleted: Option<(Option<i64>, bool)> =
+            sqlx::query_as("DELETE FROM clip WHERE path = ?1 RETURNING end_time, pinned")
+                .bind(path)
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(self.wrap())?;
+        if let Some((Some(end), false)) = deleted {
+            note_kept_from(&mut transaction, "video", end.saturating_add(1)).await.map_err(self.wrap())?;
+        }
+        transaction.commit().await.map_err(self.wrap())
     }
 }
 
 /// What is deleted of a row of table `clip`.
 struct Clip {
-    id: i64,
     path: String,
     end: Option<i64>,
     bytes: u64,

@@ -9,7 +9,7 @@ use std::{
 use sqlx::sqlite::SqliteConnection;
 
 use super::{OnProgress, Problem, Progress, Video, said};
-use crate::{fields::Fields, files::is_within, raw::blocking, video};
+use crate::{deletion, fields::Fields, files::is_within, raw::blocking, video};
 
 /// Segments that are looked up at once.
 const PAGE_ROWS: i64 = 1024;
@@ -102,9 +102,11 @@ pub(super) async fn verify(
             if state == video::WRITING || state == video::GONE {
                 continue;
             }
+            let whole_path = dir.join(&file.path);
             let (dir, wanted) = (dir.to_owned(), file.clone());
             let Ok(looked) = blocking(move || Ok(look_at_file(&dir, &wanted, read))).await else { return };
             if let Err(what) = looked
+                && !deletion::is_begun(&whole_path)
                 && !is_gone_since(connection, id).await
             {
                 problems.push(Problem { place: format!("clip {id}, {}", file.path), what, remedy: REMEDY });

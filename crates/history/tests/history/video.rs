@@ -213,3 +213,31 @@ fn what_somebody_pins_stays_and_is_in_the_audit() {
         assert!(error.to_string().contains("before it starts"), "{error}");
     });
 }
+
+#[test]
+fn a_deletion_that_was_cut_off_is_no_damage_and_is_finished() {
+    run(async {
+        let dir = folder();
+        let history = open(&dir).await;
+        for start in [0, 60, 120] {
+            record(&dir, &history, start, start + 60).await;
+        }
+        history.close().await.unwrap();
+        // As it is when the file was emptied and the engine then died, or the database could not be written.
+        let file = dir.path().join(segment(0, None).path);
+        std::fs::rename(&file, file.with_extension("mkv.deleted")).unwrap();
+        std::fs::write(file.with_extension("mkv.deleted"), []).unwrap();
+        let history = open(&dir).await;
+        assert_eq!(history.verify().await.unwrap(), []);
+        assert_eq!(history.finish_deletions().await.unwrap().segments, 1);
+        assert_eq!(history.finish_deletions().await.unwrap().segments, 0);
+        assert!(!file.with_extension("mkv.deleted").exists());
+        assert_eq!(history.info().await.unwrap().kept_from["video"].0, at(60).0 + 1, "the gap is explained");
+        let left = history.segments(CAMERA, at(0), at(1000)).await.unwrap();
+        assert_eq!(left, [segment(60, Some(120)), segment(120, Some(180))]);
+        assert_eq!(history.verify().await.unwrap(), []);
+        std::fs::remove_file(dir.path().join(segment(60, None).path)).unwrap();
+        let problems = history.verify().await.unwrap();
+        assert!(problems.len() == 1 && problems[0].what.contains("missing"), "{problems:?}");
+    });
+}
