@@ -64,7 +64,7 @@ impl Workspace {
     pub(crate) fn build_programs(&self) -> Outcome {
         crate::outcome::step("build the engine and the window");
         let mut cargo = self.cargo();
-        // Of the whole workspace, as the tests are; without their own dependencies a few features still differ.
+        // Of the whole workspace, as the tests are, so that dependencies have the same features and are compiled once.
         cargo.args(["build", "--workspace", "--bins"]);
         crate::process::run(&mut cargo)
     }
