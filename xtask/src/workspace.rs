@@ -53,15 +53,42 @@ impl Workspace {
         cargo
     }
 
+    /// Where several checkouts share a build folder, cargo takes the other's programs for this one's as long as its files
+    /// are newer, with the other's paths in them. So what the other built of this workspace goes; dependencies stay.
+    fn forget_other_checkouts(&self) -> Outcome {
+        let note = self.target.join("checkout");
+        let here = self.root.display().to_string();
+        if std::fs::read_to_string(&note).is_ok_and(|there| there == here) {
+            return Ok(());
+        }
+        let mut members = self.cargo();
+        members.args(["metadata", "--no-deps", "--format-version", "1"]);
+        let described = members.output().could_not("ask cargo for the workspace's crates")?;
+        let described: serde_json::Value =
+            serde_json::from_slice(&described.stdout).could_not("read what cargo says of the workspace")?;
+        let mut clean = self.cargo();
+        clean.args(["clean", "--quiet"]);
+        for member in described["packages"].as_array().into_iter().flatten() {
+            // Not this very program, which asks for its paths when it runs.
+            if let Some(name) = member["name"].as_str().filter(|name| *name != env!("CARGO_PKG_NAME")) {
+                clean.args(["-p", name]);
+            }
+        }
+        crate::process::run(&mut clean)?;
+        std::fs::write(&note, here).could_not(format_args!("write {}", note.display()))
+    }
+
     /// Builds everything, as the tests do, so that nothing is compiled anew: a part alone has other features in its
     /// dependencies.
     pub(crate) fn build_everything(&self) -> Outcome {
+        self.forget_other_checkouts()?;
         crate::outcome::step("build everything");
         crate::process::run(self.cargo().args(["build", "--workspace", "--all-targets"]))
     }
 
     /// Builds the engine and the window.
     pub(crate) fn build_programs(&self) -> Outcome {
+        self.forget_other_checkouts()?;
         crate::outcome::step("build the engine and the window");
         let mut cargo = self.cargo();
         // Of the whole workspace, as the tests are, so that dependencies have the same features and are compiled once.
