@@ -88,6 +88,10 @@ impl Pictures {
         let error = |reason: &dyn std::fmt::Display| IngestError::video(path, reason);
         let sink = app_sink("pictures");
         sink.set_max_buffers(waiting_max);
+        // So that the first picture waits for PLAYING, and not PLAYING for the pictures to be taken: a sink that is full
+        // (or at the end, with pictures left) holds the lock that its step to PLAYING needs.
+        sink.set_async(true);
+        sink.set_wait_on_eos(false);
         let pipeline = gst::Pipeline::new();
         pipeline.add_many([source, branch.upcast_ref(), sink.upcast_ref()]).map_err(|e| error(&e))?;
         gst::Element::link_many([source, branch.upcast_ref(), sink.upcast_ref()]).map_err(|e| error(&e))?;

@@ -76,7 +76,8 @@ impl Instruments {
         for (index, tag) in tags().iter().enumerate() {
             let typed = matches!(tag.role, Role::Setpoint | Role::Mode);
             let due = ms.is_multiple_of(u64::from(tag.period_ms));
-            if !due && !(typed && state[index] != self.last[index]) {
+            let has_changed = typed && state[index] != self.last[index];
+            if !(due || has_changed) {
                 continue;
             }
             let measured = if typed {

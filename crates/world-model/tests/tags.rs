@@ -194,7 +194,10 @@ fn training_that_cannot_work_says_why() {
     let ticks = run(64, 1, false, Fault::None, 0);
     let few = trained(&spec(false), &[ticks[..10].to_vec()], 1).unwrap_err();
     assert!(matches!(few, TrainError::TooFewTicks { ticks: 10, min: 16 }), "{few}");
-    assert!(matches!(trained(&spec(true), &[ticks.clone()], 1), Err(TrainError::OtherLine { what: "cameras", .. })));
+    assert!(matches!(
+        trained(&spec(true), std::slice::from_ref(&ticks), 1),
+        Err(TrainError::OtherLine { what: "cameras", .. })
+    ));
     let mut blind = spec(false);
     blind.tags.iter_mut().for_each(|t| t.excluded = true);
     assert!(matches!(trained(&blind, &[ticks], 1), Err(TrainError::NothingToWatch)));
@@ -245,7 +248,7 @@ fn tags_that_are_identical_or_absent_do_no_harm() {
         tick.tags[OUTFLOW].value = f64::NAN;
         tick.tags[OUTFLOW].quality = Quality::Missing;
     }
-    let model = trained(&spec(false), &[ticks.clone()], 1).unwrap();
+    let model = trained(&spec(false), std::slice::from_ref(&ticks), 1).unwrap();
     let outputs = outputs(&mut model.stream(), &ticks[..300]);
     assert_eq!(persistent(&outputs), None);
     assert!(outputs.iter().all(|o| o.surprise.parts.iter().all(|(_, s)| s.is_finite())));

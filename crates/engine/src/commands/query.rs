@@ -223,13 +223,13 @@ fn whole(frame: LazyFrame, asked: &Asked) -> Result<(), EngineError> {
 enum Sink {
     Csv { has_header: bool },
     Json,
-    Parquet(Option<ParquetFile>),
+    Parquet(Option<Box<ParquetFile>>),
 }
 
 impl Sink {
     fn new(asked: &Asked) -> Self {
         match (&asked.parquet, asked.json) {
-            (Some(path), _) => Self::Parquet(Some(ParquetFile::new(path))),
+            (Some(path), _) => Self::Parquet(Some(Box::new(ParquetFile::new(path)))),
             (None, true) => Self::Json,
             (None, false) => Self::Csv { has_header: false },
         }

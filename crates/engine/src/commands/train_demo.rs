@@ -48,7 +48,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
     let simulate = |index: u64| {
         // Every other run is one of long quiet stretches with few changes: an operator who is always busy would never
         // show what the line does when it is left alone.
-        let scenario = if index % 2 == 0 {
+        let scenario = if index.is_multiple_of(2) {
             Scenario { operator: true, duration_s: Some(seconds), ..Scenario::default() }
         } else {
             Scenario { changes: few_changes(seconds, index), duration_s: Some(seconds), ..Scenario::default() }

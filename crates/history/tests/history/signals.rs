@@ -262,7 +262,10 @@ fn reading_goes_on_unmoved_while_batches_come_in_and_are_merged() {
         while !task.is_finished() {
             let points = one(&history, 0, at(0), at(1000), 2000).await;
             let count: u32 = points.iter().map(|point| point.count).sum();
-            assert!(count >= seen && count % 10 == 0, "{count} after {seen}: a commit is seen whole or not at all");
+            assert!(
+                count >= seen && count.is_multiple_of(10),
+                "{count} after {seen}: a commit is seen whole or not at all"
+            );
             seen = count;
         }
         task.await.unwrap();

@@ -114,7 +114,7 @@ fn a_slow_sensor_is_not_a_frozen_one() {
     for _ in 0..200 {
         let mut tick = run.tick();
         // A sample every twenty seconds.
-        if run.index % 20 == 0 {
+        if run.index.is_multiple_of(20) {
             held = (run.index, tick.tags[LEVEL].value);
         }
         tick.tags[LEVEL].value = held.1;
