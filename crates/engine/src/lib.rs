@@ -24,6 +24,7 @@ mod notice;
 mod pictures;
 mod recorder;
 mod run;
+mod score_table;
 mod server;
 mod session;
 mod sim_feed;

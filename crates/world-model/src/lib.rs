@@ -15,6 +15,7 @@ mod bands;
 mod calibration;
 mod camera_encoder;
 mod card;
+mod classics;
 mod drift;
 mod file;
 mod fusion;
@@ -36,6 +37,7 @@ mod tag_encoder;
 mod train;
 
 pub use card::{Card, CardTag, EpochLoss, OneStepError};
+pub use classics::{Baseline, BaselineError, Classic};
 pub use file::LoadError;
 pub use model::PlantModel;
 pub use score::{RowScore, SCORE_ROWS_MIN, ScoreColumn, ScoreError, ScoreStream, Scorer};

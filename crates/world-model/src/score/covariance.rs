@@ -8,15 +8,16 @@ pub(crate) const GROUP_TAGS_MAX: usize = 100;
 const EIGENVALUE_SHARE_MIN: f64 = 1e-7;
 
 /// The covariance about zero of `rows` (one a row), shrunk towards a multiple of the identity (Ledoit and Wolf 2004, "A
-/// well-conditioned estimator for large-dimensional covariance matrices", equations 6 to 14).
-pub(crate) fn ledoit_wolf(rows: &DMatrix<f64>) -> DMatrix<f64> {
+/// well-conditioned estimator for large-dimensional covariance matrices", equations 6 to 14). `dependence` is how many rows
+/// tell as much of a covariance as one independent row.
+pub(crate) fn ledoit_wolf(rows: &DMatrix<f64>, dependence: f64) -> DMatrix<f64> {
     let (n, p) = rows.shape();
     let mut covariance = rows.tr_mul(rows) / n.max(1) as f64;
     let mean_variance = covariance.trace() / p.max(1) as f64;
     let squares = covariance.iter().map(|v| v * v).sum::<f64>();
     let distance = squares - p as f64 * mean_variance * mean_variance;
     let fourth: f64 = rows.row_iter().map(|r| r.norm_squared().powi(2)).sum::<f64>() / n.max(1) as f64;
-    let noise = ((fourth - squares) / n.max(1) as f64).max(0.0);
+    let noise = ((fourth - squares) * dependence / n.max(1) as f64).max(0.0);
     let shrinkage = if distance > 0.0 { (noise / distance).min(1.0) } else { 1.0 };
     covariance *= 1.0 - shrinkage;
     for i in 0..p {
@@ -26,12 +27,13 @@ pub(crate) fn ledoit_wolf(rows: &DMatrix<f64>) -> DMatrix<f64> {
 }
 
 /// `covariance` to the power of -1/2 (symmetric), or of -1, with eigenvalues of at least `floor`.
-fn power(covariance: DMatrix<f64>, exponent: f64, floor: f64) -> DMatrix<f64> {
+pub(crate) fn power(covariance: DMatrix<f64>, exponent: f64, floor: f64) -> DMatrix<f64> {
     let p = covariance.nrows();
     let mean = covariance.trace() / p.max(1) as f64;
     let least = floor.max(EIGENVALUE_SHARE_MIN * mean).max(f64::MIN_POSITIVE);
     let eigen = covariance.symmetric_eigen();
-    let scaled = DMatrix::from_fn(p, p, |i, j| eigen.eigenvectors[(i, j)] * eigen.eigenvalues[j].max(least).powf(exponent));
+    let scaled =
+        DMatrix::from_fn(p, p, |i, j| eigen.eigenvectors[(i, j)] * eigen.eigenvalues[j].max(least).powf(exponent));
     scaled * eigen.eigenvectors.transpose()
 }
 
@@ -42,21 +44,22 @@ pub(crate) struct BlockMap {
 }
 
 impl BlockMap {
-    fn from_rows(rows: &DMatrix<f64>, map: impl Fn(DMatrix<f64>) -> DMatrix<f64>) -> Self {
+    fn from_rows(rows: &DMatrix<f64>, dependence: f64, map: impl Fn(DMatrix<f64>) -> DMatrix<f64>) -> Self {
         let tags = rows.ncols();
         let starts = (0..tags).step_by(GROUP_TAGS_MAX);
-        let blocks = starts.map(|s| map(ledoit_wolf(&rows.columns(s, GROUP_TAGS_MAX.min(tags - s)).into_owned())));
+        let blocks =
+            starts.map(|s| map(ledoit_wolf(&rows.columns(s, GROUP_TAGS_MAX.min(tags - s)).into_owned(), dependence)));
         Self { blocks: blocks.collect() }
     }
 
     /// What makes `rows` (about zero) uncorrelated with unit variance.
     pub(crate) fn whitening(rows: &DMatrix<f64>) -> Self {
-        Self::from_rows(rows, |c| power(c, -0.5, 0.0))
+        Self::from_rows(rows, 1.0, |c| power(c, -0.5, 0.0))
     }
 
-    /// The inverse covariance of `rows` (about zero), with eigenvalues of the covariance of at least `floor`.
-    pub(crate) fn precision(rows: &DMatrix<f64>, floor: f64) -> Self {
-        Self::from_rows(rows, |c| power(c, -1.0, floor))
+    /// The inverse covariance of `rows` (about zero; see [`ledoit_wolf`]), with eigenvalues of the covariance of at least `floor`.
+    pub(crate) fn precision(rows: &DMatrix<f64>, dependence: f64, floor: f64) -> Self {
+        Self::from_rows(rows, dependence, |c| power(c, -1.0, floor))
     }
 
     /// The map of one vector.
@@ -137,8 +140,9 @@ mod tests {
         };
         let mut off = |n: usize| {
             let rows = DMatrix::from_fn(n, 2, |_, _| noise());
-            let mixed = DMatrix::from_fn(n, 2, |i, j| if j == 0 { rows[(i, 0)] } else { rows[(i, 0)] + 0.1 * rows[(i, 1)] });
-            let covariance = ledoit_wolf(&mixed);
+            let mixed =
+                DMatrix::from_fn(n, 2, |i, j| if j == 0 { rows[(i, 0)] } else { rows[(i, 0)] + 0.1 * rows[(i, 1)] });
+            let covariance = ledoit_wolf(&mixed, 1.0);
             covariance[(0, 1)] / (covariance[(0, 0)] * covariance[(1, 1)]).sqrt()
         };
         let (few, many) = (off(6), off(20_000));

@@ -210,7 +210,7 @@ fn bounds<'a>(rows: impl Iterator<Item = (&'a DMatrix<f64>, Range<usize>)> + Clo
 }
 
 /// The rows of run `run` that are learned from when `block` is held back.
-fn kept(run: usize, length: usize, block: &Block) -> [Range<usize>; 2] {
+pub(crate) fn kept(run: usize, length: usize, block: &Block) -> [Range<usize>; 2] {
     if run == block.run {
         [0..block.rows.start.saturating_sub(PURGE_ROWS), (block.rows.end + PURGE_ROWS).min(length)..length]
     } else {
@@ -229,7 +229,8 @@ impl CrossFit {
         let alone: Vec<Self> = (0..tags)
             .into_par_iter()
             .map(|tag| {
-                let only = |run: &Run| Run { tags: run.tags.columns(tag, 1).into_owned(), setpoints: run.setpoints.clone() };
+                let only =
+                    |run: &Run| Run { tags: run.tags.columns(tag, 1).into_owned(), setpoints: run.setpoints.clone() };
                 Self::fit_together(&runs.iter().map(only).collect::<Vec<_>>(), &wandering[tag..=tag], blocks)
             })
             .collect();
@@ -270,9 +271,10 @@ impl CrossFit {
             let [before, after] = kept(block.run, x.nrows(), block);
             let mut sums = all.clone();
             sums.add(&Sums::of(x, y, &(before.end..after.start)), -1.0);
-            let rows = runs.iter().enumerate().flat_map(|(r, run)| {
-                kept(r, run.tags.nrows(), block).map(|rows| (&run.tags, rows))
-            });
+            let rows = runs
+                .iter()
+                .enumerate()
+                .flat_map(|(r, run)| kept(r, run.tags.nrows(), block).map(|rows| (&run.tags, rows)));
             let bounds = bounds(rows, tags);
             let mut held_back = x.rows(block.rows.start, block.rows.len()).into_owned();
             for c in (0..LAGS * tags).filter(|c| wandering[c % tags]) {
@@ -393,7 +395,10 @@ impl Forecast {
         if let Some(precision) = precision.filter(|_| missing.contains(&true)) {
             precision.complete(&mut residual, &missing);
         }
-        past.tags.insert(0, DVector::from_fn(tags.len(), |i, _| if missing[i] { expected[i] + residual[i] } else { tags[i] }));
+        past.tags.insert(
+            0,
+            DVector::from_fn(tags.len(), |i, _| if missing[i] { expected[i] + residual[i] } else { tags[i] }),
+        );
         past.tags.truncate(LAGS);
         (residual, missing)
     }

@@ -15,8 +15,10 @@ use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 use sightglass_protocol::Role;
 
-pub(crate) use covariance::{BlockMap, GROUP_TAGS_MAX, ledoit_wolf};
-use forecast::{Block, CrossFit, Forecast, Past, Run};
+use covariance::GROUP_TAGS_MAX;
+pub(crate) use covariance::{ledoit_wolf, power};
+pub(crate) use forecast::{Block, kept};
+use forecast::{CrossFit, Forecast, Past, Run};
 pub(crate) use limits::tail;
 use regimes::{RegimeState, Regimes};
 use statistics::{Averages, HeldBack, Statistics};
@@ -154,11 +156,11 @@ fn hold(table: &mut DMatrix<f64>) {
 }
 
 /// Contiguous blocks of all runs, of about the same length.
-fn blocks(runs: &[Vec<Vec<f64>>]) -> Vec<Block> {
-    let rows: usize = runs.iter().map(Vec::len).sum();
+pub(crate) fn blocks(lengths: &[usize]) -> Vec<Block> {
+    let rows: usize = lengths.iter().sum();
     let wanted = BLOCKS.min(rows / BLOCK_ROWS_MIN).max(2);
     let mut out = Vec::new();
-    for (run, length) in runs.iter().map(Vec::len).enumerate() {
+    for (run, &length) in lengths.iter().enumerate() {
         let count = ((wanted * length) as f64 / rows as f64).round().max(1.0) as usize;
         let ends: Vec<usize> = (0..=count).map(|b| b * length / count).collect();
         out.extend(ends.windows(2).filter(|e| e[0] < e[1]).map(|e| Block { run, rows: e[0]..e[1] }));
@@ -213,7 +215,10 @@ impl Scorer {
             notes.push(format!("not judged, since they never moved in training: {}", listed(&still)));
         }
         if !sparse.is_empty() {
-            notes.push(format!("not judged, since more than half of their training rows are missing: {}", listed(&sparse)));
+            notes.push(format!(
+                "not judged, since more than half of their training rows are missing: {}",
+                listed(&sparse)
+            ));
         }
         if tags.is_empty() {
             return Err(ScoreError::NothingToJudge);
@@ -221,7 +226,7 @@ impl Scorer {
         if tags.len() > GROUP_TAGS_MAX {
             notes.push(format!(
                 "{} tags are too many to learn how each drives each: every tag is foreseen from its own past, and tags are \
-                 compared in groups of {GROUP_TAGS_MAX}",
+                 compared in groups of {GROUP_TAGS_MAX}; the wanted rate of false alarms is kept only roughly",
                 tags.len()
             ));
         }
@@ -236,7 +241,7 @@ impl Scorer {
                 Run { tags: table(rows, &tags), setpoints: inputs }
             })
             .collect();
-        let blocks = blocks(&runs);
+        let blocks = blocks(&runs.iter().map(Vec::len).collect::<Vec<_>>());
         let mut filled = scaled.clone();
         filled.iter_mut().for_each(|run| hold(&mut run.tags));
         let wandering: Vec<bool> = (0..tags.len())
@@ -249,7 +254,10 @@ impl Scorer {
         let drifting: Vec<&str> =
             tags.iter().zip(&wandering).filter(|(_, w)| **w).map(|(s, _)| columns[s.column].name.as_str()).collect();
         if !drifting.is_empty() {
-            notes.push(format!("without a settled level in training, so only their changes are foreseen: {}", listed(&drifting)));
+            notes.push(format!(
+                "without a settled level in training, so only their changes are foreseen: {}",
+                listed(&drifting)
+            ));
         }
         let mut fit = CrossFit::fit(&filled, &wandering, &blocks);
         if scaled.iter().any(|run| run.tags.iter().any(|v| v.is_nan())) {

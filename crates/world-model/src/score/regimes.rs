@@ -34,7 +34,8 @@ impl RegimeState {
 
     /// Takes a row's setpoints in.
     fn step(&mut self, setpoints: &[f64]) {
-        let changed = self.last.as_ref().is_some_and(|last| last.iter().zip(setpoints).any(|(a, b)| (a - b).abs() > 1e-9));
+        let changed =
+            self.last.as_ref().is_some_and(|last| last.iter().zip(setpoints).any(|(a, b)| (a - b).abs() > 1e-9));
         self.since_change = if changed { Some(0) } else { self.since_change.map(|s| s + 1) };
         self.last = Some(setpoints.to_vec());
     }
@@ -75,7 +76,11 @@ impl Regimes {
                 }
             }
         }
-        let mean = if steady_rows > 0.0 { steady / steady_rows } else { sums.iter().sum::<f64>() / counts.iter().sum::<f64>().max(1.0) };
+        let mean = if steady_rows > 0.0 {
+            steady / steady_rows
+        } else {
+            sums.iter().sum::<f64>() / counts.iter().sum::<f64>().max(1.0)
+        };
         let growth = std::array::from_fn(|r| {
             let seen = if mean > 0.0 { sums[r] / mean } else { counts[r] };
             ((seen + UNSEEN_ROWS * UNSEEN[r]) / (counts[r] + UNSEEN_ROWS)).max(1.0)
