@@ -26,6 +26,7 @@ mod one_tag;
 mod pictures;
 mod recorder;
 mod run;
+mod score_table;
 mod server;
 mod session;
 mod sim_feed;

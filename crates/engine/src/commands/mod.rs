@@ -10,6 +10,7 @@ mod query;
 mod replay;
 mod review;
 mod run;
+mod score;
 mod sim;
 mod stop;
 mod train;
@@ -46,6 +47,8 @@ enum Command {
     Review(review::Arguments),
     /// Make a model from recorded normal running; prints its card.
     Train(train::Arguments),
+    /// Fit on tables of normal rows, and score another table.
+    Score(score::Arguments),
     /// Make the shipped model of the simulated line.
     #[command(hide = true)]
     TrainDemo(train_demo::Arguments),
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(arguments),
         Command::Review(arguments) => review::run(arguments),
         Command::Train(arguments) => train::run(arguments),
+        Command::Score(arguments) => score::run(&arguments),
         Command::TrainDemo(arguments) => train_demo::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Sim(command) => sim::run(command),
