@@ -18,6 +18,7 @@ mod card;
 mod drift;
 mod file;
 mod fusion;
+mod kernels;
 mod latent;
 mod learn;
 mod model;
@@ -33,6 +34,7 @@ mod spec;
 mod stream;
 mod tag_encoder;
 mod train;
+pub mod vjepa2;
 
 pub use card::{Card, CardTag, EpochLoss, OneStepError};
 pub use file::LoadError;
