@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use sightglass_history::HistoryError;
 use sightglass_ingest::IngestError;
 use sightglass_plant::PlantErrors;
+use sightglass_world_model::vjepa2::Vjepa2Error;
 use sightglass_world_model::{LoadError, TrainError};
 
 /// What can end a command. Its text is for the person who typed it.
@@ -22,6 +23,9 @@ pub enum EngineError {
     /// The model could not be loaded.
     #[error(transparent)]
     Model(#[from] LoadError),
+    /// A vision model could not be loaded or run.
+    #[error(transparent)]
+    Vjepa2(#[from] Vjepa2Error),
     /// Training was refused or failed.
     #[error(transparent)]
     Train(#[from] TrainError),

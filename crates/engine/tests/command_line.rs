@@ -461,3 +461,25 @@ fn a_recording_is_certified_asked_about_and_pinned() {
     let verified = ran(sightglass().args(["history", "verify"]).arg(folder.path()));
     assert_eq!(verified.status.code(), Some(0), "{}", stderr(&verified));
 }
+
+#[test]
+fn a_checkpoint_is_held_against_its_reference_outputs() {
+    let nothing = ran(sightglass().args(["model", "verify", "/nowhere/at/all"]));
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(stderr(&nothing).contains("/nowhere/at/all"), "{}", stderr(&nothing));
+
+    let data = std::env::var_os("SIGHTGLASS_DATA").map(PathBuf::from);
+    let fixture = data.and_then(|data| Some(data.parent()?.join("fixtures/vjepa2-tiny"))).filter(|path| path.is_dir());
+    let Some(fixture) = fixture else {
+        eprintln!("skipped: beside SIGHTGLASS_DATA there is no fixtures/vjepa2-tiny");
+        return;
+    };
+    let output = ran(sightglass().args(["model", "verify"]).arg(&fixture));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["last_hidden_state", "predictor_last_hidden_state", "masked_predictor_last_hidden_state"]);
+
+    let json = ran(sightglass().args(["model", "verify", "--json"]).arg(&fixture));
+    assert_eq!(events(&json)[0]["same"], true);
+}

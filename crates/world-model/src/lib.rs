@@ -19,6 +19,7 @@ mod classics;
 mod drift;
 mod file;
 mod fusion;
+mod kernels;
 mod latent;
 mod learn;
 mod model;
@@ -35,6 +36,7 @@ mod spec;
 mod stream;
 mod tag_encoder;
 mod train;
+pub mod vjepa2;
 
 pub use card::{Card, CardTag, EpochLoss, OneStepError};
 pub use classics::{Baseline, BaselineError, Classic};

@@ -5,6 +5,7 @@ mod demo;
 mod export;
 mod history;
 mod import;
+mod model;
 pub(crate) mod print;
 mod query;
 mod replay;
@@ -66,6 +67,9 @@ enum Command {
     Export(export::Arguments),
     /// Take in what other programs recorded: CSV and Parquet.
     Import(import::Arguments),
+    /// Checkpoints of vision models.
+    #[command(subcommand)]
+    Model(model::Command),
 }
 
 /// Parses the command line and runs it. Exit codes: 0; 1, something that was checked is wrong; 2, bad use or input.
@@ -88,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Query(arguments) => query::run(&arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Import(arguments) => import::run(arguments),
+        Command::Model(command) => model::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
