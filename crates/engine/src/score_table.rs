@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::import::shown;
+
 /// Names of a column that says when, in lower case.
 const TIME_NAMES: [&str; 5] = ["time", "datetime", "timestamp", "date", "date_time"];
 /// Names of columns that say what was wrong, in lower case: an answer, never a signal.
@@ -170,15 +172,6 @@ fn number(text: &str) -> Option<f64> {
         return Some(f64::NAN);
     }
     text.parse::<f64>().ok().map(|v| if v.is_finite() { v } else { f64::NAN })
-}
-
-fn shown(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 40;
-    if text.chars().count() > CHARACTERS_MAX {
-        text.chars().take(CHARACTERS_MAX).chain("…".chars()).collect()
-    } else {
-        text.to_owned()
-    }
 }
 
 #[cfg(test)]

@@ -71,20 +71,17 @@ impl Door {
 
     /// The next window that comes in; `None` when it is time to [look](Self::look) instead.
     async fn next(&self) -> Option<Stream> {
-        let Some(listener) = &self.listener else {
-            tokio::time::sleep(LOOK_EVERY).await;
-            return None;
-        };
-        match tokio::time::timeout(LOOK_EVERY, listener.accept()).await {
-            Ok(Ok(stream)) => Some(stream),
-            Ok(Err(error)) => {
-                tracing::warn!("the engine's socket did not let a window in: {error}");
-                // Such as too many open files: it does not pass at once.
-                tokio::time::sleep(LOOK_EVERY).await;
-                None
+        let coming = async {
+            if let Some(listener) = &self.listener {
+                match listener.accept().await {
+                    Ok(stream) => return stream,
+                    // Such as too many open files: it does not pass at once.
+                    Err(error) => tracing::warn!("the engine's socket did not let a window in: {error}"),
+                }
             }
-            Err(_) => None,
-        }
+            std::future::pending().await
+        };
+        tokio::time::timeout(LOOK_EVERY, coming).await.ok()
     }
 
     /// Makes the socket again where windows do not find it any more: a data folder that was away and came back has none,

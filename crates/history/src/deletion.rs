@@ -85,10 +85,7 @@ impl History {
     /// Deletes the row of a segment whose file was [begun](begin) to be deleted, then the file's name.
     pub(crate) async fn end_deletion(&self, path: &str) -> Result<(), HistoryError> {
         let done = self.delete_clip_row(path).await;
-        if done.is_err() {
-            self.inner.deletions_begun.store(true, Ordering::Relaxed);
-        }
-        done?;
+        done.inspect_err(|_| self.inner.deletions_begun.store(true, Ordering::Relaxed))?;
         finish(&self.inner.dir.join(path));
         Ok(())
     }

@@ -78,22 +78,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), EngineError> {
     let mut stream = scorer.start();
     let (mut flagged, mut unknown, mut empty) = (0, 0, 0);
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut lines = vec![["time", "score", "flag", "top_tags"].map(str::to_owned)];
+    let failed = |error: std::io::Error| EngineError::io("writing", &arguments.out)(error);
+    let mut write = |fields: [&str; 4]| writer.write_record(fields).map_err(|error| failed(error.into()));
+    write(["time", "score", "flag", "top_tags"])?;
     for (time, row) in input.times.iter().zip(&rows) {
         let Some(scored) = stream.next_row(row) else {
             empty += 1;
-            lines.push([time.clone(), String::new(), "0".to_owned(), String::new()]);
+            write([time, "", "0", ""])?;
             continue;
         };
         let is_flagged = scored.score > 1.0;
         flagged += usize::from(is_flagged);
         unknown += usize::from(scored.unknown_ground);
         let top: Vec<&str> = scored.top.iter().map(|&column| names[column].as_str()).collect();
-        lines.push([time.clone(), scored.score.to_string(), u8::from(is_flagged).to_string(), top.join(";")]);
-    }
-    let failed = |error: std::io::Error| EngineError::io("writing", &arguments.out)(error);
-    for line in &lines {
-        writer.write_record(line).map_err(|error| failed(error.into()))?;
+        write([time, &scored.score.to_string(), if is_flagged { "1" } else { "0" }, &top.join(";")])?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(error.into_error()))?;
     std::fs::write(&arguments.out, bytes).map_err(failed)?;

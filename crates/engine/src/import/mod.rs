@@ -17,6 +17,7 @@ use sightglass_protocol::{Quality, Sample, TimeSource, UtcNanos};
 
 pub(crate) use check::{Report, check};
 pub(crate) use columns::Layout;
+pub(crate) use number::shown;
 pub(crate) use times::{TimeForm, Zone};
 
 use crate::EngineError;

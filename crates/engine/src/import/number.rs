@@ -76,7 +76,7 @@ pub(super) fn quality(cell: &Cell) -> Result<Quality, String> {
 }
 
 /// The beginning of a text, for a message.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

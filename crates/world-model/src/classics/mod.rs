@@ -9,7 +9,7 @@ mod persistence;
 use nalgebra::DMatrix;
 use rayon::prelude::*;
 
-use crate::score::{blocks, kept, tail};
+use crate::score::{Scale, blocks, kept, scale, stack, tail};
 
 /// The fewest rows from which a classic can be calibrated.
 const ROWS_MIN: usize = crate::score::SCORE_ROWS_MIN;
@@ -77,7 +77,7 @@ pub enum BaselineError {
 
 /// A classic with one limit for all of its statistics.
 pub struct Baseline {
-    columns: Vec<(usize, f64, f64)>,
+    columns: Vec<Scale>,
     statistics: Box<dyn Statistics>,
     limits: Vec<f64>,
     factor: f64,
@@ -95,16 +95,6 @@ fn lagged(run: &DMatrix<f64>, from: usize, to: usize) -> DMatrix<f64> {
     DMatrix::from_fn(run.nrows(), (to - from + 1) * d, |t, c| run[(t.saturating_sub(from + c / d), c % d)])
 }
 
-fn stack(parts: &[DMatrix<f64>]) -> DMatrix<f64> {
-    let mut out = DMatrix::zeros(parts.iter().map(DMatrix::nrows).sum(), parts.first().map_or(0, DMatrix::ncols));
-    let mut at = 0;
-    for part in parts {
-        out.rows_mut(at, part.nrows()).copy_from(part);
-        at += part.nrows();
-    }
-    out
-}
-
 impl Baseline {
     /// Learns from runs of normal rows (by run, row and column; a missing value is NaN and taken as the last one), and
     /// calibrates on blocks that were held back.
@@ -116,15 +106,7 @@ impl Baseline {
         if rows.len() < ROWS_MIN {
             return Err(BaselineError::TooFewRows { rows: rows.len() });
         }
-        let scale = |column: usize| {
-            let values: Vec<f64> = rows.iter().map(|r| r[column]).filter(|v| v.is_finite()).collect();
-            let n = values.len().max(1) as f64;
-            let mean = values.iter().sum::<f64>() / n;
-            let deviation = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
-            (column, mean, deviation)
-        };
-        let columns: Vec<_> =
-            (0..rows[0].len()).map(scale).filter(|(_, m, d)| *d > 1e-12 * m.abs().max(f64::MIN_POSITIVE)).collect();
+        let columns: Vec<Scale> = (0..rows[0].len()).filter_map(|column| scale(column, runs).0).collect();
         if columns.is_empty() {
             return Err(BaselineError::NothingMoves);
         }
@@ -157,11 +139,11 @@ impl Baseline {
     }
 }
 
-fn standardise(run: &[Vec<f64>], columns: &[(usize, f64, f64)]) -> DMatrix<f64> {
+fn standardise(run: &[Vec<f64>], columns: &[Scale]) -> DMatrix<f64> {
     let mut last = vec![0.0; columns.len()];
     let mut out = DMatrix::zeros(run.len(), columns.len());
     for (t, row) in run.iter().enumerate() {
-        for (i, (column, mean, deviation)) in columns.iter().enumerate() {
+        for (i, Scale { column, mean, deviation }) in columns.iter().enumerate() {
             if row[*column].is_finite() {
                 last[i] = (row[*column] - mean) / deviation;
             }

@@ -5,11 +5,12 @@
 
 use std::cell::RefCell;
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 use rayon::prelude::*;
 
 use super::activation::exp;
-use super::{Scratch, aligned, rows_a_task, tile};
+use super::tile::{self, Tiled};
+use super::{Scratch, aligned, rows_a_task};
 
 /// Keys that are scored at once.
 const BLOCK: usize = 128;
@@ -109,7 +110,7 @@ pub(crate) fn attention(qkv: &[f32], heads: Heads, rotation: Rotation<'_>, out: 
         for head in 0..count {
             let i = s * count + head;
             TASK.with_borrow_mut(|buffer| {
-                pulp::Arch::new().dispatch(Queries {
+                tile::dispatch(Queries {
                     qkv,
                     first,
                     head,
@@ -169,20 +170,9 @@ struct Queries<'a> {
     buffer: &'a mut Vec<f32>,
 }
 
-impl WithSimd for Queries<'_> {
+impl Tiled for Queries<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        if S::F32_LANES == 16 {
-            self.run::<S, { tile::ROWS_WIDE }>(simd);
-        } else {
-            self.run::<S, { tile::ROWS_NARROW }>(simd);
-        }
-    }
-}
-
-impl Queries<'_> {
     #[inline(always)]
     fn run<S: Simd, const R: usize>(self, simd: S) {
         let Heads { length, heads: count, dim, .. } = *self.heads;

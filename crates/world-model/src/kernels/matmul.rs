@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 use rayon::prelude::*;
 
 use super::activation::gelu as exact_gelu;
-use super::{Scratch, aligned, rows_a_task, tile};
+use super::tile::{self, Tiled};
+use super::{Scratch, aligned, rows_a_task};
 
 /// Steps of a sum that are done in one go: `X`'s part of a tile (12 x 384 floats) stays in the first-level cache.
 const STEPS: usize = 384;
@@ -75,7 +76,7 @@ pub(crate) fn matmul<W: Rows + ?Sized>(product: Product<'_, W>, scratch: &mut Sc
                 let left = aligned(buffer, rows.next_multiple_of(tile_rows) * steps);
                 let x = &x[first * inputs..(first + rows) * inputs];
                 pack_rows(x, inputs, start, steps, tile_rows, left);
-                pulp::Arch::new().dispatch(Tiles {
+                tile::dispatch(Tiles {
                     left,
                     right: packed,
                     rows,
@@ -144,20 +145,9 @@ struct Tiles<'a> {
     gelu: bool,
 }
 
-impl WithSimd for Tiles<'_> {
+impl Tiled for Tiles<'_> {
     type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        if S::F32_LANES == 16 {
-            self.run::<S, { tile::ROWS_WIDE }>(simd);
-        } else {
-            self.run::<S, { tile::ROWS_NARROW }>(simd);
-        }
-    }
-}
-
-impl Tiles<'_> {
     #[inline(always)]
     fn run<S: Simd, const R: usize>(self, simd: S) {
         let Self { left, right, rows, steps, outputs, out, out_width, column, add, bias, gelu } = self;

@@ -1,11 +1,11 @@
 //! The inner loop of every product: a tile of `R` rows and two vectors of columns that stays in registers.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 /// Rows of a tile where the processor has 32 vector registers of 16 floats: 24 of them accumulate.
-pub(super) const ROWS_WIDE: usize = 12;
+const ROWS_WIDE: usize = 12;
 /// Rows of a tile elsewhere: 12 of 16 registers accumulate.
-pub(super) const ROWS_NARROW: usize = 6;
+const ROWS_NARROW: usize = 6;
 
 /// Columns of a tile.
 #[inline(always)]
@@ -13,18 +13,39 @@ pub(super) fn columns<S: Simd>() -> usize {
     2 * S::F32_LANES
 }
 
+/// Work that is done tile by tile, with `R` rows a tile.
+pub(super) trait Tiled {
+    type Output;
+
+    fn run<S: Simd, const R: usize>(self, simd: S) -> Self::Output;
+}
+
+/// Does the work with this processor's vectors and tiles.
+pub(super) fn dispatch<T: Tiled>(work: T) -> T::Output {
+    struct Fitting<T>(T);
+    impl<T: Tiled> WithSimd for Fitting<T> {
+        type Output = T::Output;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> T::Output {
+            if S::F32_LANES == 16 { self.0.run::<S, ROWS_WIDE>(simd) } else { self.0.run::<S, ROWS_NARROW>(simd) }
+        }
+    }
+    pulp::Arch::new().dispatch(Fitting(work))
+}
+
 /// Rows of a tile on this processor, and columns.
 pub(super) fn shape() -> (usize, usize) {
     struct Shape;
-    impl pulp::WithSimd for Shape {
+    impl Tiled for Shape {
         type Output = (usize, usize);
 
         #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
-            (if S::F32_LANES == 16 { ROWS_WIDE } else { ROWS_NARROW }, columns::<S>())
+        fn run<S: Simd, const R: usize>(self, _: S) -> (usize, usize) {
+            (R, columns::<S>())
         }
     }
-    pulp::Arch::new().dispatch(Shape)
+    dispatch(Shape)
 }
 
 type Sums<S, const R: usize> = [[<S as Simd>::f32s; 2]; R];

@@ -174,8 +174,7 @@ impl Problem<'_> {
         out
     }
 
-    fn forecast(&self, sums: &Sums, weights: &DMatrix<f64>, bounds: Vec<(f64, f64)>) -> Forecast {
-        let d = self.tags;
+    fn intercept(&self, sums: &Sums, weights: &DMatrix<f64>) -> DVector<f64> {
         let n = sums.rows.max(1.0);
         let mut intercept = &sums.y / n - weights.tr_mul(&sums.x) / n;
         for (tag, wanders) in self.wandering.iter().enumerate() {
@@ -184,6 +183,12 @@ impl Problem<'_> {
                 intercept[tag] -= sums.y[tag] / n;
             }
         }
+        intercept
+    }
+
+    fn forecast(&self, sums: &Sums, weights: &DMatrix<f64>, bounds: Vec<(f64, f64)>) -> Forecast {
+        let d = self.tags;
+        let intercept = self.intercept(sums, weights);
         let own = DMatrix::from_fn(LAGS, d, |lag, tag| weights[(lag * d + tag, tag)]);
         let mut others = weights.rows(0, LAGS * d).into_owned();
         for tag in 0..d {
@@ -287,10 +292,10 @@ impl CrossFit {
                 .iter()
                 .map(|weights| {
                     let of = |weights: &DMatrix<f64>| {
-                        let forecast = problem.forecast(&sums, weights, Vec::new());
+                        let intercept = problem.intercept(&sums, weights);
                         let mut error = &held_back * weights - target;
                         for (tag, mut column) in error.column_iter_mut().enumerate() {
-                            column.add_scalar_mut(forecast.intercept[tag]);
+                            column.add_scalar_mut(intercept[tag]);
                         }
                         DVector::from_fn(tags, |tag, _| error.column(tag).norm_squared())
                     };

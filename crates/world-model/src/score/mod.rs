@@ -11,6 +11,8 @@ mod regimes;
 mod stationarity;
 mod statistics;
 
+use std::borrow::Borrow;
+
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 use sightglass_protocol::Role;
@@ -92,10 +94,10 @@ pub struct RowScore {
 
 /// A column's place and scale.
 #[derive(Clone, Copy, Debug)]
-struct Scale {
-    column: usize,
-    mean: f64,
-    deviation: f64,
+pub(crate) struct Scale {
+    pub(crate) column: usize,
+    pub(crate) mean: f64,
+    pub(crate) deviation: f64,
 }
 
 impl Scale {
@@ -131,8 +133,8 @@ pub struct ScoreStream<'a> {
     averages: Averages,
 }
 
-/// Whether and how a column is used.
-fn scale(column: usize, runs: &[Vec<Vec<f64>>]) -> (Option<Scale>, f64) {
+/// The scale of a column that moves, and the share of rows in which it has a value.
+pub(crate) fn scale(column: usize, runs: &[Vec<Vec<f64>>]) -> (Option<Scale>, f64) {
     let values: Vec<f64> = runs.iter().flatten().map(|row| usable(row[column])).filter(|v| !v.is_nan()).collect();
     let rows: usize = runs.iter().map(Vec::len).sum();
     let n = values.len().max(1) as f64;
@@ -153,6 +155,18 @@ fn hold(table: &mut DMatrix<f64>) {
             last = *v;
         }
     }
+}
+
+/// The rows of `parts`, which are as wide as each other, one after the other.
+pub(crate) fn stack<M: Borrow<DMatrix<f64>>>(parts: &[M]) -> DMatrix<f64> {
+    let columns = parts.first().map_or(0, |part| part.borrow().ncols());
+    let mut out = DMatrix::zeros(parts.iter().map(|part| part.borrow().nrows()).sum(), columns);
+    let mut at = 0;
+    for part in parts.iter().map(Borrow::borrow) {
+        out.rows_mut(at, part.nrows()).copy_from(part);
+        at += part.nrows();
+    }
+    out
 }
 
 /// Contiguous blocks of all runs, of about the same length.

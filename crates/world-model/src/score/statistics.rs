@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::covariance::BlockMap;
 use super::limits::{self, Limit};
+use super::stack;
 
 /// Weights of the newest row, from fast to slow.
 const AVERAGES: [f64; 3] = [0.3, 0.1, 0.03];
@@ -55,17 +56,6 @@ pub(crate) struct Averages {
     energies: Vec<f64>,
     /// Averages of each tag's part in the fast statistic, to attribute energies.
     shares: Vec<DVector<f64>>,
-}
-
-fn stack(parts: &[&DMatrix<f64>]) -> DMatrix<f64> {
-    let columns = parts.first().map_or(0, |p| p.ncols());
-    let mut out = DMatrix::zeros(parts.iter().map(|p| p.nrows()).sum(), columns);
-    let mut at = 0;
-    for part in parts {
-        out.rows_mut(at, part.nrows()).copy_from(part);
-        at += part.nrows();
-    }
-    out
 }
 
 fn others<T>(all: &[T], but: Option<usize>) -> Vec<&T> {

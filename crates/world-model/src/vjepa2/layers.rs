@@ -46,15 +46,45 @@ impl LayerNorm {
     }
 }
 
-struct Layer {
-    norm1: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    proj: Linear,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
+/// A layer of norms `N` and products `L`, whatever computes them.
+pub(super) struct Layer<N, L> {
+    pub(super) norm1: N,
+    pub(super) query: L,
+    pub(super) key: L,
+    pub(super) value: L,
+    pub(super) proj: L,
+    pub(super) norm2: N,
+    pub(super) fc1: L,
+    pub(super) fc2: L,
+}
+
+impl<N, L> Layer<N, L> {
+    /// The layers under `prefix` ("encoder" or "predictor"). `norm` takes a name; `linear` takes a name, and whether it has
+    /// a bias.
+    pub(super) fn load_all(
+        prefix: &str,
+        count: usize,
+        qkv_bias: bool,
+        norm: impl Fn(&str) -> Result<N, Vjepa2Error>,
+        linear: impl Fn(&str, bool) -> Result<L, Vjepa2Error>,
+    ) -> Result<Vec<Self>, Vjepa2Error> {
+        (0..count)
+            .map(|i| {
+                let norm = |name| norm(&format!("{prefix}.layer.{i}.{name}"));
+                let linear = |name, bias| linear(&format!("{prefix}.layer.{i}.{name}"), bias);
+                Ok(Self {
+                    norm1: norm("norm1")?,
+                    query: linear("attention.query", qkv_bias)?,
+                    key: linear("attention.key", qkv_bias)?,
+                    value: linear("attention.value", qkv_bias)?,
+                    proj: linear("attention.proj", true)?,
+                    norm2: norm("norm2")?,
+                    fc1: linear("mlp.fc1", true)?,
+                    fc2: linear("mlp.fc2", true)?,
+                })
+            })
+            .collect()
+    }
 }
 
 /// Memory of a forward pass, kept for the next one.
@@ -68,7 +98,7 @@ struct Memory {
 /// All layers of a transformer and the normalisation after them.
 pub(super) struct Layers {
     size: TransformerSize,
-    layers: Vec<Layer>,
+    layers: Vec<Layer<LayerNorm, Linear>>,
     layernorm: LayerNorm,
     memory: Mutex<Memory>,
 }
@@ -81,24 +111,10 @@ impl Layers {
         size: TransformerSize,
         config: &Vjepa2Config,
     ) -> Result<Self, Vjepa2Error> {
-        let layers = (0..size.layers)
-            .map(|i| {
-                let linear = |name: &str, bias| Linear::load(weights, &format!("{prefix}.layer.{i}.{name}"), bias);
-                let norm =
-                    |name| LayerNorm::load(weights, &format!("{prefix}.layer.{i}.{name}"), config.layer_norm_eps);
-                Ok(Layer {
-                    norm1: norm("norm1")?,
-                    query: linear("attention.query", config.qkv_bias)?,
-                    key: linear("attention.key", config.qkv_bias)?,
-                    value: linear("attention.value", config.qkv_bias)?,
-                    proj: linear("attention.proj", true)?,
-                    norm2: norm("norm2")?,
-                    fc1: linear("mlp.fc1", true)?,
-                    fc2: linear("mlp.fc2", true)?,
-                })
-            })
-            .collect::<Result<_, Vjepa2Error>>()?;
-        let layernorm = LayerNorm::load(weights, &format!("{prefix}.layernorm"), config.layer_norm_eps)?;
+        let norm = |name: &str| LayerNorm::load(weights, name, config.layer_norm_eps);
+        let linear = |name: &str, has_bias| Linear::load(weights, name, has_bias);
+        let layers = Layer::load_all(prefix, size.layers, config.qkv_bias, norm, linear)?;
+        let layernorm = norm(&format!("{prefix}.layernorm"))?;
         Ok(Self { size, layers, layernorm, memory: Mutex::default() })
     }
 
@@ -108,35 +124,37 @@ impl Layers {
         let rows = sequences * length;
         assert_eq!(x.len(), rows * width, "layers over another width");
         let heads = Heads { sequences, length, heads, dim: width / heads };
-        // Two callers at once each have memory of their own; the last to end leaves its own behind.
-        let lock = || self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut memory = std::mem::take(&mut *lock());
-        let Memory { narrow, wide, scratch } = &mut memory;
-        narrow.resize(rows * width, 0.0);
-        wide.resize(rows * hidden.max(3 * width), 0.0);
-        for layer in &self.layers {
-            layer.norm1.run(x, narrow);
-            let qkv = &mut wide[..rows * 3 * width];
-            for (i, part) in [&layer.query, &layer.key, &layer.value].into_iter().enumerate() {
-                part.run(narrow, Finish::Write, qkv, (i * width, 3 * width), scratch);
+        self.with_memory(|Memory { narrow, wide, scratch }| {
+            narrow.resize(rows * width, 0.0);
+            wide.resize(rows * hidden.max(3 * width), 0.0);
+            for layer in &self.layers {
+                layer.norm1.run(x, narrow);
+                let qkv = &mut wide[..rows * 3 * width];
+                for (i, part) in [&layer.query, &layer.key, &layer.value].into_iter().enumerate() {
+                    part.run(narrow, Finish::Write, qkv, (i * width, 3 * width), scratch);
+                }
+                attention(qkv, heads, rope.rotation(), narrow, scratch);
+                layer.proj.run(narrow, Finish::Add, x, (0, width), scratch);
+                layer.norm2.run(x, narrow);
+                let inner = &mut wide[..rows * hidden];
+                layer.fc1.run(narrow, Finish::Gelu, inner, (0, hidden), scratch);
+                layer.fc2.run(inner, Finish::Add, x, (0, width), scratch);
             }
-            attention(qkv, heads, rope.rotation(), narrow, scratch);
-            layer.proj.run(narrow, Finish::Add, x, (0, width), scratch);
-            layer.norm2.run(x, narrow);
-            let inner = &mut wide[..rows * hidden];
-            layer.fc1.run(narrow, Finish::Gelu, inner, (0, hidden), scratch);
-            layer.fc2.run(inner, Finish::Add, x, (0, width), scratch);
-        }
-        self.layernorm.run(x, narrow);
-        std::mem::swap(x, narrow);
-        *lock() = memory;
+            self.layernorm.run(x, narrow);
+            std::mem::swap(x, narrow);
+        });
     }
 
     /// Memory for a product outside of the layers.
     pub(super) fn with_scratch(&self, work: impl FnOnce(&mut Scratch)) {
+        self.with_memory(|memory| work(&mut memory.scratch));
+    }
+
+    /// Two callers at once each have memory of their own; the last to end leaves its own behind.
+    fn with_memory(&self, work: impl FnOnce(&mut Memory)) {
         let lock = || self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let mut memory = std::mem::take(&mut *lock());
-        work(&mut memory.scratch);
+        work(&mut memory);
         *lock() = memory;
     }
 }

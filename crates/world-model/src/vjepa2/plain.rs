@@ -6,6 +6,7 @@ use candle_nn::ops::softmax_last_dim;
 use super::checkpoint::Checkpoint;
 use super::config::{TransformerSize, Vjepa2Config};
 use super::error::Vjepa2Error;
+use super::layers::Layer;
 use super::patches::{self, Cut};
 use super::predictor::{MASK_TOKEN, Mask};
 use super::rope::Rope;
@@ -44,20 +45,9 @@ impl LayerNorm {
     }
 }
 
-struct Layer {
-    norm1: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    proj: Linear,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-}
-
 struct Layers {
     size: TransformerSize,
-    layers: Vec<Layer>,
+    layers: Vec<Layer<LayerNorm, Linear>>,
     layernorm: LayerNorm,
 }
 
@@ -201,22 +191,8 @@ impl Loader<'_> {
     }
 
     fn layers(&self, prefix: &str, size: TransformerSize) -> std::result::Result<Layers, Vjepa2Error> {
-        let qkv_bias = self.config.qkv_bias;
-        let layers = (0..size.layers)
-            .map(|i| {
-                let at = format!("{prefix}.layer.{i}");
-                Ok(Layer {
-                    norm1: self.norm(&format!("{at}.norm1"))?,
-                    query: self.linear(&format!("{at}.attention.query"), qkv_bias)?,
-                    key: self.linear(&format!("{at}.attention.key"), qkv_bias)?,
-                    value: self.linear(&format!("{at}.attention.value"), qkv_bias)?,
-                    proj: self.linear(&format!("{at}.attention.proj"), true)?,
-                    norm2: self.norm(&format!("{at}.norm2"))?,
-                    fc1: self.linear(&format!("{at}.mlp.fc1"), true)?,
-                    fc2: self.linear(&format!("{at}.mlp.fc2"), true)?,
-                })
-            })
-            .collect::<std::result::Result<_, Vjepa2Error>>()?;
+        let (norm, linear) = (|name: &str| self.norm(name), |name: &str, has_bias| self.linear(name, has_bias));
+        let layers = Layer::load_all(prefix, size.layers, self.config.qkv_bias, norm, linear)?;
         Ok(Layers { size, layers, layernorm: self.norm(&format!("{prefix}.layernorm"))? })
     }
 }
