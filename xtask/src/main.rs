@@ -4,6 +4,7 @@
 //! what is done already. This crate therefore builds with nothing but Rust: no crate that needs a system library may
 //! come in here. One file a job; [`outcome`] is how steps are told and how they fail.
 
+mod bench_advice;
 mod bench_faults;
 mod bench_history;
 mod demo;
@@ -58,6 +59,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// Forecasts to any horizon, and advice that brings disturbed lines back, beside doing nothing and their controllers
+    Advice(bench_advice::Arguments),
     /// Which faults of the simulated line are found, after how long, and what is flagged that is none
     Faults(bench_faults::Arguments),
     /// The historian beside plain SQLite rows, DuckDB and Parquet files
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Ui => setup::for_building(&workspace).and_then(|()| ui_bundle::build(&workspace)),
         Command::Demo(arguments) => demo::run(&workspace, arguments),
         Command::Test(arguments) => test::run_tests(&workspace, &arguments),
+        Command::Bench(Bench::Advice(arguments)) => bench_advice::run(&workspace, &arguments),
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
         Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
         Command::Torture(Torture::Flips(arguments)) => torture_flips::run(&workspace, &arguments),

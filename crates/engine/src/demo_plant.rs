@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use sightglass_plant::Plant;
-use sightglass_plant_sim::{CAMERA_FPS, CAMERA_NAME, CAMERA_ROI, tags};
+use sightglass_plant_sim::{CAMERA_FPS, CAMERA_NAME, CAMERA_ROI, Dial, tags};
 use sightglass_protocol::{Role, UtcNanos};
 
 use crate::EngineError;
@@ -42,9 +42,15 @@ pub(crate) fn text(source: &DemoSource<'_>, model: &Path) -> String {
         };
         let _ = writeln!(
             toml,
-            "[[tag]]\nname = {:?}\ndescription = {:?}\nunit = {:?}\nrange = [{:?}, {:?}]\nrole = \"{role}\"\nperiod = \"{}ms\"\n",
+            "[[tag]]\nname = {:?}\ndescription = {:?}\nunit = {:?}\nrange = [{:?}, {:?}]\nrole = \"{role}\"\nperiod = \"{}ms\"",
             tag.name, tag.description, tag.unit, tag.range.0, tag.range.1, tag.period_ms
         );
+        if let Some(dial) = Dial::ALL.into_iter().find(|dial| dial.tag() == tag.name) {
+            // A quarter of the usual range a minute.
+            let (low, high) = dial.usual();
+            let _ = writeln!(toml, "advise = [{low:?}, {high:?}]\nadvise_per_min = {:?}", (high - low) / 4.0);
+        }
+        let _ = writeln!(toml);
     }
     let roi = CAMERA_ROI;
     let _ = writeln!(

@@ -49,6 +49,11 @@ impl Judge {
         Judged { forecast, surprise, advisories: findings.advisories, health }
     }
 
+    /// The model's stream after the last tick; `None` without a model.
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        self.stream.as_ref()
+    }
+
     /// The line's state after the last tick.
     pub(crate) fn line_state(&self) -> LineState {
         self.monitor.line_state()

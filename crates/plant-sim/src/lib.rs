@@ -28,6 +28,7 @@ pub use camera::{CAMERA_FPS, CAMERA_HEIGHT, CAMERA_NAME, CAMERA_ROI, CAMERA_WIDT
 pub use change::Change;
 pub use fault::Fault;
 pub use names::UnknownName;
+pub use operator::Dial;
 pub use scenario::{ChangeEvent, FaultEvent, Scenario, SimOptions};
 pub use simulation::{SimItem, Simulation};
 pub use tags::{SimTag, tags};

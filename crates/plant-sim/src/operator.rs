@@ -53,6 +53,44 @@ pub(crate) struct Setpoints {
     pub(crate) format: Format,
 }
 
+/// A setpoint that can be set from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dial {
+    /// `level_setpoint`, in %.
+    Level,
+    /// `speed_setpoint`, in bottles a minute.
+    Speed,
+    /// `fill_setpoint`, in ml.
+    Fill,
+    /// `temperature_setpoint`, in °C.
+    Temperature,
+}
+
+impl Dial {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Level, Self::Speed, Self::Fill, Self::Temperature];
+
+    /// Its tag's name.
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::Level => "level_setpoint",
+            Self::Speed => "speed_setpoint",
+            Self::Fill => "fill_setpoint",
+            Self::Temperature => "temperature_setpoint",
+        }
+    }
+
+    /// Within what the line's own operators move it, for the large bottle.
+    pub const fn usual(self) -> (f64, f64) {
+        match self {
+            Self::Level => LEVEL_PERCENT,
+            Self::Speed => BOTTLES_PER_MIN,
+            Self::Fill => (330.0 * FILL_SHARE.0, 330.0 * FILL_SHARE.1),
+            Self::Temperature => TEMPERATURE_C,
+        }
+    }
+}
+
 const LEVEL_PERCENT: (f64, f64) = (45.0, 65.0);
 const BOTTLES_PER_MIN: (f64, f64) = (24.0, 42.0);
 /// Around the format's usual fill.
@@ -124,6 +162,21 @@ impl Operator {
             }
         }
         operator
+    }
+
+    /// Sets a setpoint by hand, as if it had been typed at the panel. Of a stopped line the speed is what it starts with.
+    pub(crate) fn set(&mut self, dial: Dial, value: f64) {
+        match dial {
+            Dial::Level => self.setpoints.level_percent = value.clamp(0.0, 100.0),
+            Dial::Fill => self.setpoints.fill_ml = value.clamp(0.0, 400.0),
+            Dial::Temperature => self.setpoints.temperature_c = value.clamp(0.0, 40.0),
+            Dial::Speed => {
+                self.speed_kept = value.clamp(0.0, 60.0);
+                if self.mode == Mode::Automatic {
+                    self.setpoints.bottles_per_min = self.speed_kept;
+                }
+            }
+        }
     }
 
     fn plan(&mut self, at_s: f64, act: Act) {

@@ -171,6 +171,13 @@ impl Process {
         (self.level_percent() + self.level_error_percent).clamp(0.0, 100.0)
     }
 
+    /// Takes product out of the supply tank at once (or pours some in, where negative).
+    pub(crate) fn drain(&mut self, litres: f64) {
+        let before = self.tank_l;
+        self.tank_l = (self.tank_l - litres).clamp(0.0, TANK_L);
+        self.totals.leak_l += before - self.tank_l;
+    }
+
     pub(crate) fn step(&mut self, setpoints: &Setpoints, draw: Draw, effects: &Effects) {
         // Drawn every step whatever happens, so that a fault never shifts the randomness of the rest.
         let cellar_bar = CELLAR_BAR + self.cellar_bar.step(&mut self.noise);

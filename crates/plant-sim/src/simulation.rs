@@ -7,11 +7,11 @@ use sightglass_protocol::{Frame, Sample, UtcNanos, time::SECOND};
 use crate::{
     camera::{CAMERA_FPS, Camera, PX_PER_M},
     conveyor::Conveyor,
-    fault::Effects,
+    fault::{Effects, Fault},
     instruments::Instruments,
-    operator::Operator,
+    operator::{Dial, Operator},
     process::{Process, STEP_S},
-    scenario::{Scenario, SimOptions},
+    scenario::{FaultEvent, Scenario, SimOptions},
     truth::{BottleTruth, Truth},
 };
 
@@ -146,6 +146,22 @@ impl Simulation {
         if !samples.is_empty() {
             self.ready.push_back(SimItem::Samples(samples));
         }
+    }
+
+    /// Sets a setpoint from outside, between two items: what a person does who follows advice. It acts from the next step.
+    pub fn set(&mut self, dial: Dial, value: f64) {
+        self.operator.set(dial, value);
+    }
+
+    /// Takes `litres` out of the supply tank at once, between two items; pours in where negative.
+    pub fn drain_tank(&mut self, litres: f64) {
+        self.process.drain(litres);
+    }
+
+    /// Begins a fault now, or changes it, or ends it.
+    pub fn set_fault(&mut self, fault: Option<(Fault, f64)>) {
+        let onset_s = self.elapsed_s();
+        self.scenario.fault = fault.map(|(fault, severity)| FaultEvent { fault, onset_s, severity });
     }
 
     /// The physical state when the latest item was captured (or up to one step later).

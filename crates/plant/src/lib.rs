@@ -16,8 +16,8 @@ mod write;
 pub use errors::{PlantErrors, Problem};
 pub use map::{ImportMap, Mapped};
 pub use model::{
-    Camera, CameraFeed, Device, Line, ModelChoice, Plant, Retention, SampleFile, SampleFormat, SampleLayout, Source,
-    SourceKind, Tag,
+    AdviceLimits, Camera, CameraFeed, Device, Line, ModelChoice, Plant, Retention, SampleFile, SampleFormat,
+    SampleLayout, Source, SourceKind, Tag,
 };
 pub use parse::{CAMERAS_MAX, FILE_BYTES_MAX, LINES_MAX, NAME_CHARS_MAX, SOURCES_MAX, TAGS_MAX, load, parse};
 pub use section::nearest;

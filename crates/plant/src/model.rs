@@ -120,6 +120,22 @@ pub struct Tag {
     pub period_ns: i64,
     /// Whether the model leaves it out (`exclude = true`).
     pub excluded: bool,
+    /// The values of a measurement or output outside of which somebody must act, low and high, low < high: what a
+    /// forecast's time to the limit is told of.
+    pub alarm: Option<(f64, f64)>,
+    /// How far advice may move a setpoint; without it, advice leaves it alone.
+    pub advise: Option<AdviceLimits>,
+}
+
+/// How far advice may move a setpoint. Nothing moves it but people.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdviceLimits {
+    /// The lowest value, in the tag's unit.
+    pub low: f64,
+    /// The highest value, above the lowest.
+    pub high: f64,
+    /// The furthest move in a minute, above 0.
+    pub rate_per_min: Option<f64>,
 }
 
 /// A camera.

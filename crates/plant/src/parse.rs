@@ -14,8 +14,8 @@ use sightglass_protocol::{
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Camera, CameraFeed, Device, Line, ModelChoice, Plant, PlantErrors, Retention, SampleFile, SampleFormat,
-    SampleLayout, Source, SourceKind, Tag,
+    AdviceLimits, Camera, CameraFeed, Device, Line, ModelChoice, Plant, PlantErrors, Retention, SampleFile,
+    SampleFormat, SampleLayout, Source, SourceKind, Tag,
     section::{At, Complaints, HOUR, MINUTE, Section, nearest, number_of},
     variables::expand,
 };
@@ -42,6 +42,7 @@ const PERIOD_NS_MIN: i64 = MILLISECOND;
 const PERIOD_NS_MAX: i64 = 24 * HOUR;
 const FPS_DEFAULT: f64 = 15.0;
 const FPS_MAX: f64 = 1000.0;
+const ADVISE_PER_MIN_MAX: f64 = 1e9;
 const ROI_PIXELS_MAX: f64 = 65_536.0;
 const EPOCHS_DEFAULT: u64 = 40;
 const EPOCHS_MAX: u64 = 10_000;
@@ -207,8 +208,21 @@ impl<'a> Parser<'a> {
             .map(|section| self.source(section, &mut source_names))
             .collect();
 
-        const TAG_KEYS: [&str; 10] =
-            ["name", "line", "source", "unit", "range", "role", "address", "period", "description", "exclude"];
+        const TAG_KEYS: [&str; 13] = [
+            "name",
+            "line",
+            "source",
+            "unit",
+            "range",
+            "role",
+            "address",
+            "period",
+            "description",
+            "exclude",
+            "alarm",
+            "advise",
+            "advise_per_min",
+        ];
         let mut tag_names = Names::new("tag");
         let mut tags = Vec::new();
         for (index, section) in self.several(root, "tag", "[[tag]]", &TAG_KEYS, TAGS_MAX).iter().enumerate() {
@@ -352,37 +366,65 @@ impl<'a> Parser<'a> {
             section.missing("role", "say one of measurement, setpoint, output, mode");
         }
         let tick_ns = line.map_or(TICK_NS_DEFAULT, |line| lines[line].tick_ns);
+        let range = self.pair(section, "range");
+        let role = section.choice("role", &ROLES).unwrap_or(Role::Measurement);
         Tag {
             id,
             line: LineId::from_index(line.unwrap_or(0)),
             description: section.text_or_empty("description"),
             unit: section.text_or_empty("unit"),
-            range: self.range(section),
-            role: section.choice("role", &ROLES).unwrap_or(Role::Measurement),
+            range,
+            role,
             source: source.unwrap_or(0),
             address: section.text("address").map_or_else(|| name.clone(), |address| address.value),
             period_ns: section.duration("period", PERIOD_NS_MIN, PERIOD_NS_MAX).unwrap_or(tick_ns),
             excluded: section.flag("exclude").unwrap_or(false),
+            alarm: self.alarm(section, role),
+            advise: self.advise(section, role, range),
             name,
         }
     }
 
-    fn range(&self, section: &Section<'_>) -> Option<(f64, f64)> {
+    fn alarm(&self, section: &Section<'_>, role: Role) -> Option<(f64, f64)> {
+        if !role.is_predicted() {
+            section.refuse(&["alarm"], "for what people set: only measurements and outputs are forecast");
+        }
+        self.pair(section, "alarm")
+    }
+
+    fn advise(&self, section: &Section<'_>, role: Role, range: Option<(f64, f64)>) -> Option<AdviceLimits> {
+        if role != Role::Setpoint {
+            section.refuse(&["advise", "advise_per_min"], "for a tag that is no setpoint: advice moves setpoints only");
+        } else if !section.has("advise") {
+            section.refuse(&["advise_per_min"], "without 'advise', the lowest and highest value");
+        }
+        let rate_per_min = section.number("advise_per_min", 0.0, ADVISE_PER_MIN_MAX, true);
+        let (low, high) = self.pair(section, "advise")?;
+        if let Some((lowest, highest)) = range.filter(|(lowest, highest)| low < *lowest || high > *highest) {
+            let message = format!("'advise' of [[tag]] goes beyond its range, {lowest} to {highest}");
+            self.complaints.add(section.span_of("advise"), message, "stay within 'range', or correct it");
+        }
+        Some(AdviceLimits { low, high, rate_per_min })
+    }
+
+    /// Two numbers, low and high.
+    fn pair(&self, section: &Section<'_>, key: &str) -> Option<(f64, f64)> {
         const WANTED: &str = "it must be two numbers, low and high, such as [0, 100]";
-        let list = section.list("range", WANTED, |item| number_of(item).filter(|number| number.is_finite()))?;
+        let list = section.list(key, WANTED, |item| number_of(item).filter(|number| number.is_finite()))?;
         match list.value.as_slice() {
             [low, high] if low.value < high.value => Some((low.value, high.value)),
             [low, high] if low.value > high.value => {
-                let message = format!("'range' of [[tag]] is upside down: {} is above {}", low.value, high.value);
+                let message = format!("'{key}' of [[tag]] is upside down: {} is above {}", low.value, high.value);
                 self.complaints.add(list.span, message, format!("write [{}, {}]", high.value, low.value));
                 None
             }
             [_, _] => {
-                self.complaints.add(list.span, "'range' of [[tag]] has no extent", "low must be below high");
+                let message = format!("'{key}' of [[tag]] has no extent");
+                self.complaints.add(list.span, message, "low must be below high");
                 None
             }
             items => {
-                self.complaints.add(list.span, format!("'range' of [[tag]] has {} items", items.len()), WANTED);
+                self.complaints.add(list.span, format!("'{key}' of [[tag]] has {} items", items.len()), WANTED);
                 None
             }
         }

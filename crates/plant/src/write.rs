@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use sightglass_protocol::Role;
 
-use crate::{CameraFeed, Device, Plant, SampleFormat, SampleLayout, SourceKind};
+use crate::{AdviceLimits, CameraFeed, Device, Plant, SampleFormat, SampleLayout, SourceKind};
 
 /// The text of a plant file that reads back as `plant`, without its retention: it is for replaying what was recorded.
 /// Paths stand in it as they are in `plant`.
@@ -84,6 +84,15 @@ pub fn to_text(plant: &Plant) -> String {
         text.quoted("period", &span(tag.period_ns));
         if tag.excluded {
             text.plain("exclude", true);
+        }
+        if let Some((low, high)) = tag.alarm {
+            text.plain("alarm", format_args!("[{low:?}, {high:?}]"));
+        }
+        if let Some(AdviceLimits { low, high, rate_per_min }) = tag.advise {
+            text.plain("advise", format_args!("[{low:?}, {high:?}]"));
+            if let Some(rate) = rate_per_min {
+                text.plain("advise_per_min", format_args!("{rate:?}"));
+            }
         }
     }
     for camera in &plant.cameras {

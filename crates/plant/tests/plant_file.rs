@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 use sightglass_plant::{
-    CameraFeed, Device, FILE_BYTES_MAX, Plant, PlantErrors, SampleFile, SampleFormat, SampleLayout, SourceKind,
-    TAGS_MAX, load, parse, to_text,
+    AdviceLimits, CameraFeed, Device, FILE_BYTES_MAX, Plant, PlantErrors, SampleFile, SampleFormat, SampleLayout,
+    SourceKind, TAGS_MAX, load, parse, to_text,
 };
 use sightglass_protocol::{CameraId, LineId, Roi, Role, TagId};
 
@@ -63,6 +63,9 @@ fn a_good_file_becomes_the_plant_it_describes() {
     assert_eq!((speed.address.as_str(), speed.period_ns, speed.excluded), ("feed_speed", 500_000_000, true));
     assert_eq!((speed.role, speed.source, speed.line), (Role::Output, 1, LineId(0)));
     assert_eq!((plant.tags[2].role, plant.tags[2].range), (Role::Setpoint, Some((-1.5, 1000.0))));
+    assert_eq!((level.alarm, level.advise), (Some((20.0, 95.5)), None));
+    let advise = AdviceLimits { low: 100.0, high: 800.0, rate_per_min: Some(50.0) };
+    assert_eq!((plant.tags[2].alarm, plant.tags[2].advise), (None, Some(advise)));
 
     assert_eq!(plant.cameras[0].roi, Some(Roi { x: 10, y: 20, width: 300, height: 200 }));
     assert_eq!(plant.cameras[0].start.unwrap().to_string(), "2026-01-01T00:00:00Z");

@@ -15,26 +15,26 @@ const BEYOND_SHARE: f64 = 0.05;
 
 /// A setpoint's scaling.
 #[derive(Clone, Debug, PartialEq)]
-struct Setpoint {
-    at: usize,
-    low: f64,
-    high: f64,
+pub(crate) struct Setpoint {
+    pub(crate) at: usize,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
     /// What counts as one unit of change.
-    span: f64,
+    pub(crate) span: f64,
 }
 
 /// A mode's values.
 #[derive(Clone, Debug, PartialEq)]
-struct Mode {
-    at: usize,
-    values: Vec<f64>,
+pub(crate) struct Mode {
+    pub(crate) at: usize,
+    pub(crate) values: Vec<f64>,
 }
 
 /// How actions become numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ActionCode {
-    setpoints: Vec<Setpoint>,
-    modes: Vec<Mode>,
+    pub(crate) setpoints: Vec<Setpoint>,
+    pub(crate) modes: Vec<Mode>,
 }
 
 /// The actions at one tick.
@@ -43,9 +43,21 @@ pub(crate) struct Actions {
     /// Setpoints around 0 and of size about 1, then one value a mode and mode value.
     pub(crate) values: Vec<f32>,
     /// Raw, to see changes: setpoints then modes.
-    raw: Vec<f64>,
+    pub(crate) raw: Vec<f64>,
     /// 1 on ground that was seen in training, more beyond it: the factor for what errors are to be expected.
     pub(crate) unknown: f32,
+}
+
+impl Setpoint {
+    fn scaled(&self, value: f64) -> f32 {
+        ((value - (self.low + self.high) / 2.0) / self.span * 2.0).clamp(-4.0, 4.0) as f32
+    }
+}
+
+impl Mode {
+    fn one_hot(&self, value: f64) -> impl Iterator<Item = f32> + '_ {
+        self.values.iter().map(move |v| f32::from(u8::from(*v == value)))
+    }
 }
 
 impl ActionCode {
@@ -100,8 +112,7 @@ impl ActionCode {
         let mut actions = Actions { values: Vec::with_capacity(self.len()), raw: Vec::new(), unknown: 1.0 };
         for (i, s) in self.setpoints.iter().enumerate() {
             let value = usable(&tick.tags[s.at]).unwrap_or_else(|| held(i, (s.low + s.high) / 2.0));
-            let scaled = (value - (s.low + s.high) / 2.0) / s.span * 2.0;
-            actions.values.push(scaled.clamp(-4.0, 4.0) as f32);
+            actions.values.push(s.scaled(value));
             let outside = (s.low - value).max(value - s.high).max(0.0) / s.span;
             if outside > BEYOND_SHARE {
                 actions.unknown = actions.unknown.max(1.0 + 6.0 * outside.min(2.0) as f32);
@@ -113,10 +124,19 @@ impl ActionCode {
             if !mode.values.contains(&value) {
                 actions.unknown = actions.unknown.max(6.0);
             }
-            actions.values.extend(mode.values.iter().map(|v| f32::from(u8::from(*v == value))));
+            actions.values.extend(mode.one_hot(value));
             actions.raw.push(value);
         }
         actions
+    }
+
+    /// Appends [`Actions::values`] for raw values, setpoints then modes.
+    pub(crate) fn encode(&self, raw: &[f64], out: &mut Vec<f32>) {
+        let (setpoints, modes) = raw.split_at(self.setpoints.len());
+        out.extend(self.setpoints.iter().zip(setpoints).map(|(s, &value)| s.scaled(value)));
+        for (mode, &value) in self.modes.iter().zip(modes) {
+            out.extend(mode.one_hot(value));
+        }
     }
 
     /// Whether a person did something between two ticks.

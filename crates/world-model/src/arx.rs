@@ -229,7 +229,14 @@ impl Ridge {
 
     /// The prediction for inputs that come in several pieces.
     pub(crate) fn predict(&self, pieces: &[&[f32]]) -> Vec<f32> {
-        let mut out: Vec<f32> = self.beta[..self.outputs].to_vec();
+        let mut out = vec![0f32; self.outputs];
+        self.predict_into(pieces, &mut out);
+        out
+    }
+
+    /// The same into `out`, which has one place an output.
+    pub(crate) fn predict_into(&self, pieces: &[&[f32]], out: &mut [f32]) {
+        out.copy_from_slice(&self.beta[..self.outputs]);
         let mut at = self.outputs;
         for &x in pieces.iter().flat_map(|p| p.iter()) {
             for (o, b) in out.iter_mut().zip(&self.beta[at..at + self.outputs]) {
@@ -238,7 +245,6 @@ impl Ridge {
             at += self.outputs;
         }
         debug_assert_eq!(at, self.beta.len());
-        out
     }
 
     pub(crate) fn store(&self, name: &str, store: &mut Store) {

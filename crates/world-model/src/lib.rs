@@ -6,7 +6,8 @@
 //! *appearance* that no memory of that place resembles, a *residual* of a tag's forecast, and a *drift* away from it.
 //! Every limit is calibrated on normal running that the judged part did not learn from, for a wanted number of false
 //! alarms a week. Setpoints and modes condition the predictions and never enter an encoder. Pure: no clock, no thread of
-//! its own, no I/O but for the model's own file.
+//! its own, no I/O but for the model's own file. From a stream's present it also looks further ahead, under other setpoints,
+//! and for setpoints that help (`foresight`).
 
 mod actions;
 mod appearance;
@@ -18,6 +19,7 @@ mod card;
 mod classics;
 mod drift;
 mod file;
+mod foresight;
 mod fusion;
 mod kernels;
 mod latent;
@@ -41,6 +43,10 @@ pub mod vjepa2;
 pub use card::{Card, CardTag, EpochLoss, OneStepError};
 pub use classics::{Baseline, BaselineError, Classic};
 pub use file::LoadError;
+pub use foresight::{
+    AHEAD_TICKS_MAX, Advice, AdviceRequest, Aim, Course, CourseStep, ForesightError, Lever, Outlook, Side, TagOutlook,
+    TimeToLimit, Unseen,
+};
 pub use model::PlantModel;
 pub use score::{RowScore, SCORE_ROWS_MIN, ScoreColumn, ScoreError, ScoreStream, Scorer};
 pub use spec::{CameraSpec, ModelSpec, Progress, Size, TICKS_MIN, TagSpec, TrainError, TrainOptions};

@@ -10,6 +10,7 @@ use crate::bands::Bands;
 use crate::card::Card;
 use crate::drift::Drift;
 use crate::file::{Broken, FORMAT, LoadError, Store};
+use crate::foresight::calibrate::Calibrated;
 use crate::latent::{Latent, Layout};
 use crate::network::Shape;
 use crate::normalise::Scaling;
@@ -23,6 +24,8 @@ pub(crate) struct TagParts {
     pub(crate) models: TagModels,
     pub(crate) drift: Drift,
     pub(crate) bands: Bands,
+    /// Absent in a model that was trained before there was any, or on too little.
+    pub(crate) foresight: Option<Calibrated>,
 }
 
 /// Everything that a stream reads.
@@ -120,6 +123,11 @@ impl PlantModel {
         self.inner.card.parameters
     }
 
+    /// Whether it can answer what-ifs and advise: not where it was trained before there was foresight, or on too little.
+    pub fn has_foresight(&self) -> bool {
+        self.inner.tags.as_ref().is_some_and(|tags| tags.foresight.is_some())
+    }
+
     /// A stream that has seen nothing yet.
     pub fn stream(&self) -> Stream {
         Stream::new(Arc::clone(&self.inner))
@@ -138,6 +146,9 @@ impl PlantModel {
             tags.models.store(&tags.plan, &mut store);
             tags.drift.store(&mut store);
             tags.bands.store(&mut store);
+            if let Some(foresight) = &tags.foresight {
+                foresight.store(&mut store);
+            }
         }
         for (camera, look) in inner.looks.iter().enumerate() {
             if let Some(look) = look {
@@ -190,7 +201,8 @@ impl PlantModel {
             }
             let drift = Drift::restore(plan.tags, store)?;
             let bands = Bands::restore(plan.tags, store)?;
-            Some(TagParts { plan, models, drift, bands })
+            let foresight = Calibrated::restore(&plan, store)?;
+            Some(TagParts { plan, models, drift, bands, foresight })
         } else {
             None
         };

@@ -24,12 +24,14 @@ const SOURCE_HORIZON: [usize; 3] = [0, 4, 5];
 const UNITS: usize = 48;
 const UNITS_STATIC: usize = 24;
 /// Filters of the actions, in ticks.
-const ACTION_FILTERS: [f32; 3] = [8.0, 30.0, 100.0];
-const SLOW: f32 = 8.0;
-const LAGS: usize = 3;
+pub(crate) const ACTION_FILTERS: [f32; 3] = [8.0, 30.0, 100.0];
+pub(crate) const SLOW: f32 = 8.0;
+pub(crate) const LAGS: usize = 3;
 const HISTORY: usize = HORIZONS[5] as usize;
 /// A run begins as if something had been done this many ticks ago.
 const SINCE_AT_START: u32 = 15;
+/// Ticks over which the errors of forecasts are averaged: see [`Snapshot::lean`].
+const LEAN_SPAN: f32 = 24.0;
 /// How much larger errors are expected while another tag is known by its forecast alone, or lately was.
 const IMPUTED: f32 = 1.6;
 
@@ -38,9 +40,9 @@ const IMPUTED: f32 = 1.6;
 pub(crate) struct Plan {
     pub(crate) tags: usize,
     pub(crate) code: ActionCode,
-    bounds: Vec<(f32, f32)>,
-    units: Vec<f32>,
-    units_static: Vec<f32>,
+    pub(crate) bounds: Vec<(f32, f32)>,
+    pub(crate) units: Vec<f32>,
+    pub(crate) units_static: Vec<f32>,
 }
 
 /// The running state of one line's tags.
@@ -55,6 +57,23 @@ pub(crate) struct TagState {
     pub(crate) since_change: u32,
     /// Ticks that are still to come under the shadow of an absent value.
     shadow: usize,
+    /// Averaged errors of the forecasts, horizon-major.
+    lean: Vec<f32>,
+}
+
+/// What a roll-out begins from.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    /// The newest values first, [`LAGS`] times the tags, normalised.
+    pub(crate) lags: Vec<f32>,
+    pub(crate) slow: Vec<f32>,
+    /// The present actions and those one tick before.
+    pub(crate) actions: Actions,
+    pub(crate) actions_before: Vec<f32>,
+    pub(crate) filtered: [Vec<f32>; 3],
+    /// By how much the line has lately left its forecasts, by horizon and tag: the disturbance that is taken to last
+    /// (offset-free prediction by a constant output disturbance, Muske and Badgwell 2002).
+    pub(crate) lean: Vec<f32>,
 }
 
 /// What one tick gave.
@@ -83,27 +102,27 @@ impl Plan {
         Self { tags, bounds: (0..tags).map(|i| scaling.bounds(i)).collect(), code, units, units_static }
     }
 
-    fn actions(&self) -> usize {
+    pub(crate) fn actions(&self) -> usize {
         self.code.len()
     }
 
-    fn modes(&self) -> usize {
+    pub(crate) fn modes(&self) -> usize {
         self.code.len() - self.code.modes_at()
     }
 
-    fn linear(&self) -> usize {
+    pub(crate) fn linear(&self) -> usize {
         (LAGS + 1) * self.tags + 5 * self.actions()
     }
 
-    fn nonlinear(&self) -> usize {
+    pub(crate) fn nonlinear(&self) -> usize {
         self.modes() * self.tags + UNITS
     }
 
-    fn static_linear(&self) -> usize {
+    pub(crate) fn static_linear(&self) -> usize {
         5 * self.actions()
     }
 
-    fn static_inputs(&self) -> usize {
+    pub(crate) fn static_inputs(&self) -> usize {
         let crossed = self.modes() * self.code.modes_at();
         self.static_linear() + crossed + if self.actions() > 0 { UNITS_STATIC } else { 0 }
     }
@@ -226,6 +245,26 @@ impl TagState {
         }
     }
 
+    /// The newest tick's actions.
+    pub(crate) fn actions(&self) -> Option<&Actions> {
+        self.actions.back()
+    }
+
+    /// The newest tick, for a roll-out; absent before the first.
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
+        let newest = self.values.len().checked_sub(1)?;
+        let actions = self.actions.back()?.clone();
+        let before = self.actions.iter().rev().nth(1).unwrap_or(&actions).values.clone();
+        Some(Snapshot {
+            lags: (0..LAGS).flat_map(|lag| &self.values[newest.saturating_sub(lag)]).copied().collect(),
+            slow: self.slow.clone(),
+            actions,
+            actions_before: before,
+            filtered: self.filtered.clone(),
+            lean: self.lean.clone(),
+        })
+    }
+
     fn held(&self, tags: usize) -> Vec<f32> {
         self.values.back().cloned().unwrap_or_else(|| vec![0.0; tags])
     }
@@ -234,8 +273,8 @@ impl TagState {
 /// The regressions.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TagModels {
-    ahead: Vec<Ridge>,
-    from_actions: Ridge,
+    pub(crate) ahead: Vec<Ridge>,
+    pub(crate) from_actions: Ridge,
 }
 
 /// Rows that are summed at once, so that the regressions can share the cores.
@@ -334,13 +373,21 @@ impl TagModels {
         let mut unknown = state.act(plan, tick);
         let mut errors: [Vec<f32>; SOURCES] = std::array::from_fn(|_| vec![f32::NAN; plan.tags]);
         let mut instead = state.held(plan.tags);
-        for (source, &h) in SOURCE_HORIZON.iter().enumerate() {
-            let horizon = HORIZONS[h] as usize;
+        state.lean.resize(HORIZONS.len() * plan.tags, 0.0);
+        for (h, &horizon) in HORIZONS.iter().enumerate() {
+            let horizon = horizon as usize;
             if !state.reaches(horizon) {
                 continue;
             }
             let predicted = self.predict(plan, h, state.features_before(horizon), &state.done(horizon));
-            errors[source] = values.iter().zip(&predicted).map(|(v, p)| v - p).collect();
+            let missed: Vec<f32> = values.iter().zip(&predicted).map(|(v, p)| v - p).collect();
+            let lean = &mut state.lean[h * plan.tags..(h + 1) * plan.tags];
+            for (lean, error) in lean.iter_mut().zip(&missed).filter(|(_, error)| error.is_finite()) {
+                *lean += (error - *lean) / LEAN_SPAN;
+            }
+            if let Some(source) = SOURCE_HORIZON.iter().position(|&s| s == h) {
+                errors[source] = missed;
+            }
             if horizon == 1 {
                 instead = predicted;
             }

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use sightglass_protocol::{
-    Band, CameraReading, Forecast, HORIZONS, PatchMap, Quality, ScorePart, Surprise, TagForecast, TagReading,
+    Band, CameraReading, Forecast, HORIZONS, PatchMap, Quality, ScorePart, Surprise, TagForecast, TagId, TagReading,
     TagSurprise, Tick,
 };
 
+use crate::actions::ActionCode;
 use crate::appearance::AppearanceState;
 use crate::camera_encoder::{PATCHES, SIDE};
 use crate::drift::DriftState;
+use crate::foresight::ForesightError;
+use crate::foresight::calibrate::Calibrated;
 use crate::latent::{InputState, LatentOutput, LatentState, TickInput};
-use crate::model::Inner;
+use crate::model::{Inner, TagParts};
 use crate::normalise::{Kind, usable};
-use crate::residual::TagState;
+use crate::residual::{Snapshot, TagState};
+use crate::spec::ModelSpec;
 
 /// Up to this many ticks that were dropped are taken as ticks without values; after more the stream begins anew.
 const DROPPED_MAX: u64 = 3;
@@ -50,6 +54,8 @@ struct State {
     looks: Vec<AppearanceState>,
     /// The bands one tick ahead that were made last, one a moving tag.
     expected: Vec<Band>,
+    /// All bands that were made last, one row a moving tag.
+    shown: Vec<[Band; 6]>,
     latents: Option<Latents>,
 }
 
@@ -59,6 +65,70 @@ pub struct Stream {
     model: Arc<Inner>,
     state: State,
     last: Option<(u64, sightglass_protocol::UtcNanos)>,
+}
+
+/// A stream's present, as roll-outs see it.
+pub(crate) struct Present<'a> {
+    model: &'a Inner,
+    pub(crate) parts: &'a TagParts,
+    pub(crate) tags: &'a TagState,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) shown: &'a [[Band; 6]],
+    pub(crate) time: sightglass_protocol::UtcNanos,
+}
+
+impl Present<'_> {
+    pub(crate) fn spec(&self) -> &ModelSpec {
+        &self.model.spec
+    }
+
+    pub(crate) fn code(&self) -> &ActionCode {
+        &self.parts.plan.code
+    }
+
+    pub(crate) fn foresight(&self) -> Result<&Calibrated, ForesightError> {
+        self.parts.foresight.as_ref().ok_or(ForesightError::NotCalibrated)
+    }
+
+    /// The identity of a moving tag.
+    pub(crate) fn tag(&self, moving: usize) -> TagId {
+        let scaling = &self.model.scaling;
+        self.model.spec.tags[scaling.watched[scaling.moving[moving]]].id
+    }
+
+    /// The moving tag with this identity.
+    pub(crate) fn moving(&self, tag: TagId) -> Result<usize, ForesightError> {
+        let known = self.model.spec.tags.iter().find(|t| t.id == tag).ok_or(ForesightError::UnknownTag { tag })?;
+        let moving = (0..self.parts.plan.tags).find(|&m| self.tag(m) == tag);
+        moving.ok_or_else(|| ForesightError::NotPredicted { name: known.name.clone() })
+    }
+
+    /// The name of a moving tag, and its lowest and highest value in training, where a normalised value lies beyond.
+    pub(crate) fn beyond(&self, moving: usize, value: f32) -> Option<(String, f64, f64)> {
+        /// The share of the range by which noise may exceed it.
+        const NOISE_SHARE: f64 = 0.15;
+        let at = self.model.scaling.moving[moving];
+        let (low, high) = self.model.scaling.seen[at];
+        let (value, margin) = (self.model.scaling.denormalise(moving, f64::from(value)), NOISE_SHARE * (high - low));
+        let name = &self.model.spec.tags[self.model.scaling.watched[at]].name;
+        (value < low - margin || value > high + margin).then(|| (name.clone(), low, high))
+    }
+
+    /// One normalised unit of a moving tag in its own.
+    pub(crate) fn scale(&self, moving: usize) -> f32 {
+        self.model.scaling.scale[self.model.scaling.moving[moving]] as f32
+    }
+
+    pub(crate) fn normalise(&self, moving: usize, value: f32) -> f32 {
+        let at = self.model.scaling.moving[moving];
+        ((f64::from(value) - self.model.scaling.center[at]) / self.model.scaling.scale[at]) as f32
+    }
+
+    /// A band in the tag's unit from its normalised middle and offsets.
+    pub(crate) fn band(&self, moving: usize, mid: f32, low: f32, high: f32) -> Band {
+        let unit = |v: f32| self.model.scaling.denormalise(moving, f64::from(v)) as f32;
+        Band { low: unit(mid + low), mid: unit(mid), high: unit(mid + high) }
+    }
 }
 
 fn bounded(score: f32) -> f32 {
@@ -106,6 +176,14 @@ impl Stream {
         }
         self.last = Some((tick.index, tick.time));
         self.judge(tick)
+    }
+
+    /// What a roll-out begins from.
+    pub(crate) fn present(&self) -> Result<Present<'_>, ForesightError> {
+        let parts = self.model.tags.as_ref().ok_or(ForesightError::NothingPredicted)?;
+        let snapshot = self.state.tags.snapshot().ok_or(ForesightError::NoPresent)?;
+        let (_, time) = self.last.ok_or(ForesightError::NoPresent)?;
+        Ok(Present { model: &self.model, parts, tags: &self.state.tags, snapshot, shown: &self.state.shown, time })
     }
 
     fn nothing(&self, tick: &Tick) -> Surprise {
@@ -249,6 +327,7 @@ impl Stream {
                 })
                 .collect::<Vec<_>>();
             state.expected = tags.iter().map(|t| t.bands[0]).collect();
+            state.shown = tags.iter().map(|t| t.bands).collect();
             Forecast { line: model.spec.line, time: tick.time, tick_ns: model.spec.tick_ns, tags }
         });
         Output { forecast, surprise }
@@ -263,3 +342,47 @@ fn latents(output: &LatentOutput, modalities: usize) -> Latents {
 
 /// The number of horizons, as the forecast's arrays have it.
 const _: () = assert!(HORIZONS.len() == 6);
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+    use crate::spec::{Size, TagSpec, TrainOptions};
+    use sightglass_protocol::{LineId, Role, UtcNanos};
+
+    /// A stream of a small line (a setpoint, a mode, two tags) that saw some ticks.
+    pub(crate) fn settled() -> Stream {
+        let tag = |(i, role): (usize, Role)| TagSpec {
+            id: TagId::from_index(i),
+            name: format!("t{i}"),
+            unit: String::new(),
+            role,
+            range: None,
+            excluded: false,
+        };
+        let roles = [Role::Setpoint, Role::Mode, Role::Measurement, Role::Output];
+        let tags = roles.into_iter().enumerate().map(tag).collect();
+        let spec = ModelSpec { line: LineId(0), tick_ns: 1_000_000_000, tags, cameras: Vec::new() };
+        let mut value = [5.0, 2.0];
+        let ticks: Vec<Tick> = (0..500u64)
+            .map(|t| {
+                let (setpoint, mode) = ((t / 40 % 5) as f64, (t / 125 % 2) as f64);
+                value[1] += (setpoint - value[0]) * 0.1 + (t * 7 % 5) as f64 * 0.01 - 0.02;
+                value[0] += (value[1] + mode - value[0]) * 0.1 + (t * 3 % 7) as f64 * 0.01 - 0.03;
+                let reading = |(i, value): (usize, f64)| TagReading {
+                    tag: TagId::from_index(i),
+                    value,
+                    age_ns: 0,
+                    quality: Quality::Good,
+                };
+                let readings = [setpoint, mode, value[0], value[1]].into_iter().enumerate().map(reading).collect();
+                let time = UtcNanos(t as i64 * 1_000_000_000);
+                Tick { line: LineId(0), index: t, time, tags: readings, cameras: Vec::new() }
+            })
+            .collect();
+        let options = TrainOptions { epochs_max: 1, ..TrainOptions::default() };
+        let trained = crate::train_sized(&spec, &[ticks.clone()], &options, Size::tiny(), &mut |_| true);
+        let mut stream = trained.expect("the line can be learned").stream();
+        ticks[..300].iter().for_each(|tick| drop(stream.step(tick)));
+        stream
+    }
+}

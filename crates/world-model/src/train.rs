@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use sightglass_protocol::{HORIZONS, Tick};
 
-use crate::actions::ActionCode;
+use crate::actions::{ActionCode, Actions};
 use crate::appearance::Appearance;
 use crate::bands::{Bands, COVERAGE, conformal};
 use crate::calibration::{Cut, FOLDS, limit, robust_scale};
 use crate::card::{Card, CardTag, OneStepError};
 use crate::drift::Drift;
 use crate::file::FORMAT;
+use crate::foresight::calibrate::{self, Calibrated, Evidence};
+use crate::foresight::support::Seen;
 use crate::latent::{InputState, Latent, LatentState, Layout, TickInput};
 use crate::learn::{Lessons, learn};
 use crate::model::{Inner, PlantModel, TagParts};
 use crate::normalise::{Kind, Scaling, usable};
 use crate::readout::QUANTILES;
-use crate::residual::{Fit, Plan, Residuals, TagModels, TagState};
+use crate::residual::{Fit, Plan, Residuals, SOURCES, Snapshot, TagModels, TagState};
 use crate::spec::{ModelSpec, Progress, Size, TICKS_MIN, TrainError, TrainOptions};
 
 /// Below this effective rank the state says next to nothing.
@@ -49,6 +51,11 @@ pub fn train(
 struct TagHistory {
     plan: Plan,
     models: TagModels,
+    by_fold: Vec<TagModels>,
+    /// By tick, where a roll-out is to be calibrated.
+    snapshots: Vec<Option<Snapshot>>,
+    /// By tick.
+    actions: Vec<Actions>,
     values: Vec<Vec<f32>>,
     /// Errors and forecasts by models that did not see their tick's fold.
     residuals: Vec<Residuals>,
@@ -215,7 +222,8 @@ pub fn train_sized(
         longest_still_ticks: (0..spec.cameras.len()).map(|c| longest_still(runs, c)).collect(),
         notes,
     };
-    let tags = drift.map(|drift| TagParts { plan: history.plan, models: history.models, drift, bands });
+    let foresight = if history.plan.tags > 0 { foresee(&history, &cut) } else { None };
+    let tags = drift.map(|drift| TagParts { plan: history.plan, models: history.models, drift, bands, foresight });
     let inner = Inner { spec: spec.clone(), scaling, layout, tags, looks, latent, settle_ticks, card };
     Ok(PlantModel { inner: Arc::new(inner) })
 }
@@ -250,6 +258,9 @@ fn regress(plan: Plan, scaling: &Scaling, layout: &Layout, ticks: &[&Tick], cut:
     let mut residuals = Vec::with_capacity(ticks.len());
     let mut forecasts = Vec::with_capacity(ticks.len());
     let mut inputs = Vec::with_capacity(ticks.len());
+    let mut snapshots = vec![None; ticks.len()];
+    let mut actions = Vec::with_capacity(ticks.len());
+    let mut starts = calibrate::starts(&cut.runs).into_iter().peekable();
     for run in &cut.runs {
         let mut state = TagState::default();
         let mut input_state = InputState::default();
@@ -259,6 +270,10 @@ fn regress(plan: Plan, scaling: &Scaling, layout: &Layout, ticks: &[&Tick], cut:
             let forecast = models.forecast(&plan, &state);
             inputs.push(TickInput::new(layout, scaling, ticks[t], &values[t], &state, &forecast, &mut input_state));
             forecasts.push(forecast);
+            if starts.next_if_eq(&t).is_some() {
+                snapshots[t] = state.snapshot();
+            }
+            actions.push(state.actions().cloned().unwrap_or_default());
         }
     }
     let tags = plan.tags;
@@ -268,7 +283,30 @@ fn regress(plan: Plan, scaling: &Scaling, layout: &Layout, ticks: &[&Tick], cut:
         let errors = pairs(&cut.runs, horizon).map(|(t, later)| values[later][tag] - forecasts[t][at]);
         *scale = robust_scale(errors).max(1e-6);
     }
-    (TagHistory { plan, models, values, residuals, forecasts, scale }, inputs)
+    let history = TagHistory { plan, models, by_fold, snapshots, actions, values, residuals, forecasts, scale };
+    (history, inputs)
+}
+
+/// What forecasts to any horizon, what-ifs and advice need to know.
+fn foresee(history: &TagHistory, cut: &Cut) -> Option<Calibrated> {
+    let split = |pick: &dyn Fn(&Actions) -> Vec<f32>| history.actions.iter().map(pick).collect::<Vec<_>>();
+    let raw: Vec<Vec<f64>> = history.actions.iter().map(|a| a.raw.clone()).collect();
+    let since: Vec<u32> = history.residuals.iter().map(|r| r.since_change).collect();
+    let from_actions: Vec<&[f32]> = history.residuals.iter().map(|r| r.errors[SOURCES - 1].as_slice()).collect();
+    calibrate::calibrate(&Evidence {
+        plan: &history.plan,
+        by_fold: &history.by_fold,
+        snapshots: &history.snapshots,
+        seen: Seen {
+            values: &history.values,
+            coded: &split(&|a| a.values.clone()),
+            raw: &raw,
+            since: &since,
+            fold: &cut.fold,
+            runs: &cut.runs,
+        },
+        from_actions: &from_actions,
+    })
 }
 
 /// All pairs of ticks that lie `horizon` apart in one of the ranges.

@@ -1,13 +1,16 @@
 //! The command line: each command is one file that wires the engine's parts for one purpose.
 
+mod advise;
 mod check;
 mod demo;
 mod export;
+mod forecast;
 mod history;
 mod import;
 mod model;
 pub(crate) mod print;
 mod query;
+mod recorded;
 mod replay;
 mod review;
 mod run;
@@ -53,6 +56,10 @@ enum Command {
     /// Make the shipped model of the simulated line.
     #[command(hide = true)]
     TrainDemo(train_demo::Arguments),
+    /// What the tags will do, as it is or with other setpoints, and when they reach their alarm limits.
+    Forecast(forecast::Arguments),
+    /// Which setpoints would bring tags where they should be, or the line back to normal. Nothing is carried out.
+    Advise(advise::Arguments),
     /// Check a plant description and say everything that is wrong with it.
     Check(check::Arguments),
     /// The simulated line.
@@ -86,6 +93,8 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(arguments),
         Command::Score(arguments) => score::run(&arguments),
         Command::TrainDemo(arguments) => train_demo::run(arguments),
+        Command::Forecast(arguments) => forecast::run(&arguments),
+        Command::Advise(arguments) => advise::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Sim(command) => sim::run(command),
         Command::History(command) => history::run(command),
@@ -125,6 +134,22 @@ fn parse_pace(text: &str) -> Result<Pace, String> {
 
 fn parse_time(text: &str) -> Result<UtcNanos, String> {
     text.parse::<UtcNanos>().map_err(|error| error.to_string())
+}
+
+/// A time span such as `90s`, `30min` or `2h`, in seconds above 0.
+fn parse_span(text: &str) -> Result<f64, String> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let seconds = match unit {
+        "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err(format!("'{text}' is no time span; write a number and one of s, min, h, such as 30min")),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number * seconds),
+        _ => Err(format!("'{text}' is no time span above 0, such as 30min")),
+    }
 }
 
 /// The data folder that is used when none is named: beside the plant's description.

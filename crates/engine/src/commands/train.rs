@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use sightglass_history::History;
-use sightglass_plant::Plant;
-use sightglass_protocol::{LineId, Tick, UtcNanos};
+use sightglass_protocol::{Tick, UtcNanos};
 use sightglass_world_model::TrainOptions;
 
-use super::parse_time;
-use crate::tick_source::{self, HistoryFeed};
+use super::{parse_time, recorded};
 use crate::{EngineError, card, model_files};
 
 /// Epochs without progress on held-back data before training stops.
@@ -53,7 +50,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
                 ));
             }
         };
-        let ticks = collect(&plant, line.id, &arguments)?;
+        let ticks = recorded::ticks(&plant, line.id, arguments.data.as_deref(), arguments.from, arguments.to)?;
         if ticks.is_empty() {
             return Err(EngineError::Usage(format!(
                 "there is no data of line {} in the given time; check --from and --to",
@@ -73,30 +70,6 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         super::print::line(format_args!("model of line {} written to {}", line.name, out.display()));
     }
     Ok(())
-}
-
-fn collect(plant: &Plant, line: LineId, arguments: &Arguments) -> Result<Vec<Tick>, EngineError> {
-    let bar = card::bar(0, "reading");
-    let progress = |_: &Tick| bar.inc(1);
-    let ticks = match &arguments.data {
-        None => tick_source::collect(plant, line, arguments.from, arguments.to, None, progress)?,
-        Some(data) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .map_err(EngineError::io("starting threads for", "the history"))?;
-            let history = runtime.block_on(History::open_read_only(data))?;
-            let Some((first, last)) = runtime.block_on(history.range(line))? else { return Ok(Vec::new()) };
-            let (from, to) = (arguments.from.unwrap_or(first), arguments.to.unwrap_or(last + 1));
-            let cameras = &plant.lines[line.index()].cameras;
-            let feed = HistoryFeed::new(runtime.handle().clone(), &history, data, cameras, from, to)?;
-            let fed = tick_source::fed_in_process(plant);
-            tick_source::collect(&fed, line, Some(from), Some(to), Some(Box::new(feed)), progress)?
-        }
-    };
-    bar.finish_and_clear();
-    Ok(ticks)
 }
 
 /// Cuts where ticks are missing: a model learns only from what really followed.

@@ -57,6 +57,8 @@ pub(crate) fn with_tags(mut plant: Plant, kind: SourceKind, names: &[&str]) -> P
             address: (*name).to_owned(),
             period_ns: SECOND,
             excluded: false,
+            alarm: None,
+            advise: None,
         });
     }
     plant
