@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sightglass_protocol::{CameraId, Frame, Roi, UtcNanos};
 
 use crate::{
-    conveyor::Conveyor,
+    conveyor::{Bottle, Conveyor},
     fault::Effects,
     lens::Lens,
     noise::{Noise, Stream, Wander},
@@ -133,14 +133,7 @@ impl Camera {
         for bottle in &conveyor.bottles {
             let middle_px = px(bottle.x_m, bottle.speed_m_s);
             let pours = conveyor.dosing && (bottle.x_m - conveyor.nozzle.x_m).abs() < 0.003;
-            self.draw_bottle(
-                &mut canvas,
-                middle_px,
-                bottle.format,
-                bottle.filled_ml,
-                pours.then_some(tip_y),
-                bottle.capped,
-            );
+            self.draw_bottle(&mut canvas, bottle, middle_px, pours.then_some(tip_y));
         }
 
         canvas.draw_all(&self.tools.carriage, nozzle_px - scenery::CARRIAGE_WIDTH / 2.0, beam - 14);
@@ -171,15 +164,8 @@ impl Camera {
         }
     }
 
-    fn draw_bottle(
-        &self,
-        canvas: &mut Canvas<'_>,
-        middle_px: f32,
-        format: Format,
-        filled_ml: f64,
-        pours_from: Option<i32>,
-        capped: bool,
-    ) {
+    fn draw_bottle(&self, canvas: &mut Canvas<'_>, bottle: &Bottle, middle_px: f32, pours_from: Option<i32>) {
+        let Bottle { format, filled_ml, capped, miscoloured, .. } = *bottle;
         let art = self.art(format);
         let left = middle_px - art.shape.middle_px();
         let top = BELT_Y - art.shape.height as i32;
@@ -196,7 +182,8 @@ impl Camera {
             }
         }
         if filled_ml > 0.5 {
-            canvas.draw(&art.liquid, left, top, surface_y..BELT_Y);
+            let liquid = if miscoloured { &art.liquid_miscoloured } else { &art.liquid };
+            canvas.draw(liquid, left, top, surface_y..BELT_Y);
             if art.shape.is_wide_at(level_px) {
                 canvas.draw_all(&art.surface, left, surface_y - 2);
             }

@@ -10,6 +10,7 @@ use crate::{
     noise::{Noise, Stream, Wander},
     operator::{Format, Mode, Setpoints},
     process::{BOWL_BAR, Draw, STEP_S},
+    violation::Violation,
 };
 
 /// Bottle to bottle.
@@ -36,6 +37,15 @@ const CAPPER_CLOSE_M: f64 = 0.391;
 /// Where bottles jam.
 const JAM_M: (f64, f64) = (0.44, 0.47);
 
+/// Where a bottle stands that no tool touches, and what violations do to it.
+const UNTOUCHED_M: (f64, f64) = (0.305, 0.345);
+const JUMP_M: f64 = 0.04;
+const INSIDE_M: f64 = 0.022;
+const RISE_ML_S: f64 = 40.0;
+const RISE_ML: f64 = 70.0;
+/// How much of the belt behind the gate must be empty before a bottle passes it shut: no straggler.
+const EMPTY_M: f64 = 0.3;
+
 /// An underfill of severity 1 leaves out this share.
 const UNDERFILL_SHARE: f64 = 0.22;
 const JAM_SLIP: f64 = 0.75;
@@ -54,6 +64,31 @@ pub(crate) struct Bottle {
     pub(crate) capper_done: bool,
     cap_draw: f64,
     torque_draw: f64,
+    /// What the bottle holds has a colour that is on no line.
+    pub(crate) miscoloured: bool,
+    /// It will fill up by itself by this much more.
+    rises_ml: f64,
+    /// It does not touch the one before it.
+    inside: bool,
+}
+
+impl Bottle {
+    fn new(x_m: f64, speed_m_s: f64, format: Format, noise: &mut Noise) -> Self {
+        Self {
+            x_m,
+            speed_m_s,
+            format,
+            dosed_ml: 0.0,
+            filled_ml: 0.0,
+            capped: false,
+            capper_done: false,
+            cap_draw: noise.uniform(),
+            torque_draw: noise.gauss(),
+            miscoloured: false,
+            rises_ml: 0.0,
+            inside: false,
+        }
+    }
 }
 
 /// A tool that walks with a bottle, dips, and returns.
@@ -193,10 +228,13 @@ impl Conveyor {
         for bottle in &mut self.bottles {
             let held = if (JAM_M.0..=JAM_M.1).contains(&bottle.x_m) { 1.0 - effects.jam.min(1.0) } else { 1.0 };
             let free_m = bottle.x_m + self.speed_m_s * held * STEP_S;
-            let next_m = free_m.min(ahead_m - TOUCH_M).max(bottle.x_m);
+            let next_m = if bottle.inside { free_m } else { free_m.min(ahead_m - TOUCH_M).max(bottle.x_m) };
             bottle.speed_m_s = (next_m - bottle.x_m) / STEP_S;
             bottle.x_m = next_m;
             ahead_m = next_m;
+            let rise_ml = (RISE_ML_S * STEP_S).min(bottle.rises_ml);
+            bottle.rises_ml -= rise_ml;
+            bottle.filled_ml += rise_ml;
         }
         if self.bottles.pop_front_if(|bottle| bottle.x_m > EXIT_M).is_some() {
             self.bottles_out += 1;
@@ -206,18 +244,36 @@ impl Conveyor {
         if gate_open && last_m - self.next_gap_m >= ENTRY_M && self.bottles.len() < BOTTLES_MAX {
             let x_m = last_m - self.next_gap_m;
             self.next_gap_m = PITCH_M * (1.0 + PITCH_JITTER * (2.0 * self.bottle_noise.uniform() - 1.0));
-            self.bottles.push_back(Bottle {
-                x_m,
-                speed_m_s: self.speed_m_s,
-                format: setpoints.format,
-                dosed_ml: 0.0,
-                filled_ml: 0.0,
-                capped: false,
-                capper_done: false,
-                cap_draw: self.bottle_noise.uniform(),
-                torque_draw: self.bottle_noise.gauss(),
-            });
+            self.bottles.push_back(Bottle::new(x_m, self.speed_m_s, setpoints.format, &mut self.bottle_noise));
         }
+    }
+
+    /// Lets happen what cannot; whether there was a bottle to befall, or the shut gate.
+    pub(crate) fn violate(&mut self, violation: Violation, setpoints: &Setpoints, mode: Mode) -> bool {
+        if violation == Violation::PassesClosedGate {
+            let empty = self.bottles.back().is_none_or(|last| last.x_m > ENTRY_M + EMPTY_M);
+            if mode != Mode::Manual || !empty {
+                return false;
+            }
+            self.bottles.push_back(Bottle::new(ENTRY_M, self.speed_m_s, setpoints.format, &mut self.bottle_noise));
+            return true;
+        }
+        let Some(at) = self.bottles.iter().position(|b| (UNTOUCHED_M.0..=UNTOUCHED_M.1).contains(&b.x_m)) else {
+            return false;
+        };
+        let bottle = &mut self.bottles[at];
+        match violation {
+            Violation::Vanishes => drop(self.bottles.remove(at)),
+            Violation::Jumps => bottle.x_m += JUMP_M,
+            Violation::PassesClosedGate => {}
+            Violation::ChangesColour => bottle.miscoloured = true,
+            Violation::LiquidRises => bottle.rises_ml = RISE_ML,
+            Violation::TwoInOnePlace => {
+                let second = Bottle { x_m: bottle.x_m - INSIDE_M, inside: true, ..*bottle };
+                self.bottles.insert(at + 1, second);
+            }
+        }
+        true
     }
 
     fn step_nozzle(&mut self, setpoints: &Setpoints, bowl_bar: f64, effects: &Effects) -> Draw {

@@ -23,6 +23,7 @@ mod scenery;
 mod simulation;
 mod tags;
 mod truth;
+mod violation;
 
 pub use camera::{CAMERA_FPS, CAMERA_HEIGHT, CAMERA_NAME, CAMERA_ROI, CAMERA_WIDTH};
 pub use change::Change;
@@ -33,3 +34,4 @@ pub use scenario::{ChangeEvent, FaultEvent, Scenario, SimOptions};
 pub use simulation::{SimItem, Simulation};
 pub use tags::{SimTag, tags};
 pub use truth::{BottleTruth, Truth};
+pub use violation::{Violation, ViolationEvent};

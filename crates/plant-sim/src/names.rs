@@ -5,7 +5,7 @@ use std::fmt;
 /// A name that is none of the allowed ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownName {
-    /// What was named: "fault" or "change".
+    /// What was named: "fault", "change" or "violation".
     pub what: &'static str,
     /// The name that was given.
     pub given: String,

@@ -2,7 +2,7 @@
 
 use sightglass_protocol::UtcNanos;
 
-use crate::{change::Change, fault::Fault};
+use crate::{change::Change, fault::Fault, violation::ViolationEvent};
 
 /// Everything a run follows from.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub struct SimOptions {
 pub struct Scenario {
     /// What goes wrong.
     pub fault: Option<FaultEvent>,
+    /// What breaks physics.
+    pub violation: Option<ViolationEvent>,
     /// What is changed on purpose, in any order.
     pub changes: Vec<ChangeEvent>,
     /// Whether an operator works the line (other setpoints, planned stops, change-overs, at random) and the daylight

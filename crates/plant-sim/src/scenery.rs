@@ -226,12 +226,17 @@ pub(crate) struct BottleArt {
     pub(crate) shape: Shape,
     pub(crate) back: Sprite,
     pub(crate) liquid: Sprite,
+    /// The same in a colour that is on no line.
+    pub(crate) liquid_miscoloured: Sprite,
     pub(crate) surface: Sprite,
     pub(crate) front: Sprite,
     pub(crate) cap: Sprite,
     pub(crate) shadow: Sprite,
     pub(crate) liquid_rgb: [f32; 3],
 }
+
+/// A liquid that no bottle of the line holds.
+const MISCOLOURED: [f32; 3] = [60.0, 140.0, 90.0];
 
 pub(crate) const CAP_WIDTH: f32 = 28.0;
 pub(crate) const CAP_HEIGHT: i32 = 17;
@@ -251,18 +256,21 @@ impl BottleArt {
             let inside = shape.half_width(height - y) - (x - middle).abs();
             [glass[0] * 0.8, glass[1] * 0.8, glass[2] * 0.8, glass_alpha * coverage(inside)]
         });
-        let liquid_sprite = Sprite::new(width, shape.height, |x, y| {
-            let up = height - y;
-            let inner = shape.inner_px(up);
-            let across = (x - middle) / shape.body;
-            let floor = coverage(up - 4.0);
-            let light = 0.72 + 0.34 * (-((across + 0.25) / 0.45).powi(2)).exp() + 0.12 * (up / height);
-            let rgb = liquid.map(|c| c * light);
-            [rgb[0], rgb[1], rgb[2], 0.93 * floor * coverage(inner - (x - middle).abs())]
-        });
+        let filled = |liquid: [f32; 3]| {
+            Sprite::new(width, shape.height, |x, y| {
+                let up = height - y;
+                let inner = shape.inner_px(up);
+                let across = (x - middle) / shape.body;
+                let floor = coverage(up - 4.0);
+                let light = 0.72 + 0.34 * (-((across + 0.25) / 0.45).powi(2)).exp() + 0.12 * (up / height);
+                let rgb = liquid.map(|c| c * light);
+                [rgb[0], rgb[1], rgb[2], 0.93 * floor * coverage(inner - (x - middle).abs())]
+            })
+        };
+        let [liquid_sprite, liquid_miscoloured] = [liquid, MISCOLOURED].map(filled);
         let surface = Sprite::new(width, 4, |x, y| {
             let inside = 1.0 - ((x - middle) / shape.body).powi(2);
-            let light = liquid.map(|c| (c * 1.25 + 40.0).min(255.0));
+            let light = liquid.map(|c: f32| (c * 1.25 + 40.0).min(255.0));
             [light[0], light[1], light[2], 0.75 * inside.clamp(0.0, 1.0) * (1.0 - (y - 2.0).abs() / 2.2)]
         });
         let front = Sprite::new(width, shape.height, |x, y| {
@@ -295,7 +303,17 @@ impl BottleArt {
             let distance = ((x - 50.0) / 40.0).powi(2) + ((y - 8.0) / 7.0).powi(2);
             [10.0, 12.0, 16.0, 0.55 * (1.0 - smoothstep(0.1, 1.0, distance))]
         });
-        Self { shape, back, liquid: liquid_sprite, surface, front, cap: cap_sprite, shadow, liquid_rgb: liquid }
+        Self {
+            shape,
+            back,
+            liquid: liquid_sprite,
+            liquid_miscoloured,
+            surface,
+            front,
+            cap: cap_sprite,
+            shadow,
+            liquid_rgb: liquid,
+        }
     }
 }
 

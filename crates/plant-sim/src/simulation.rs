@@ -13,6 +13,7 @@ use crate::{
     process::{Process, STEP_S},
     scenario::{FaultEvent, Scenario, SimOptions},
     truth::{BottleTruth, Truth},
+    violation::ViolationEvent,
 };
 
 /// How long the line has run, unseen, before the start: no start-up is recorded.
@@ -122,6 +123,12 @@ impl Simulation {
     fn act_and_deliver(&mut self) {
         self.operator.step(self.elapsed_s());
         self.effects = Effects::at(self.scenario.fault.as_ref(), self.elapsed_s());
+        if let Some(ViolationEvent { violation, at_s }) = self.scenario.violation
+            && self.elapsed_s() >= at_s
+            && self.conveyor.violate(violation, &self.operator.setpoints, self.operator.mode)
+        {
+            self.scenario.violation = None;
+        }
         let now_ns = self.step as i64 * STEP_NS;
         if self.is_over(now_ns) {
             return;

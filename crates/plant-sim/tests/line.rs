@@ -2,7 +2,7 @@
 
 use sightglass_plant_sim::{
     CAMERA_HEIGHT, CAMERA_NAME, CAMERA_ROI, CAMERA_WIDTH, Change, ChangeEvent, Fault, FaultEvent, Scenario, SimItem,
-    SimOptions, Simulation, Truth, tags,
+    SimOptions, Simulation, Truth, Violation, ViolationEvent, tags,
 };
 use sightglass_protocol::{Frame, Role, Sample, UtcNanos, time::SECOND};
 
@@ -450,4 +450,30 @@ fn an_operator_does_everything_that_can_be_done_in_two_hours() {
         assert!(changes(name) >= 5, "{name} changes {} times", changes(name));
     }
     assert!(daylight.0 < 0.05 && daylight.1 > 0.95, "daylight between {} and {}", daylight.0, daylight.1);
+}
+
+#[test]
+fn a_violation_changes_nothing_before_its_time_and_the_picture_after() {
+    for violation in Violation::ALL {
+        let mut possible = options(7, 12.0);
+        if violation == Violation::PassesClosedGate {
+            possible = with_change(Change::ChangeOver, 1.0, 20.0);
+        }
+        let mut impossible = possible.clone();
+        impossible.scenario.violation = Some(ViolationEvent { violation, at_s: 3.0 });
+        let bottles = |options: &SimOptions| -> Vec<Vec<(f64, f64)>> {
+            let of = |truth: Truth| truth.bottles.iter().map(|b| (b.x_px, b.filled_ml)).collect();
+            truths(options.clone()).into_iter().map(of).collect()
+        };
+        let (before, after) = (bottles(&possible), bottles(&impossible));
+        assert_eq!(before[..3], after[..3], "{violation}: nothing before its time");
+        if violation != Violation::ChangesColour {
+            assert_ne!(before, after, "{violation}");
+        }
+        let last = possible.scenario.duration_s.expect("the run ends") as usize * 15 - 1;
+        let numbers: Vec<usize> = (45..=last).step_by(5).collect();
+        let (before, after) = (frames_at(possible.clone(), &numbers), frames_at(impossible.clone(), &numbers));
+        let differs = |(a, b): (&Frame, &Frame)| a.pixels != b.pixels;
+        assert!(before.iter().zip(&after).any(differs), "{violation}: another picture after");
+    }
 }
