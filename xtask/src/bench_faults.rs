@@ -4,14 +4,11 @@
 //! Everything goes through the engine's own command line in simulated time. The seeds are those of the command; none
 //! of them trained or calibrated the shipped model, whose runs have seeds above a million.
 
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use serde_json::Value;
 
-use crate::outcome::{Doing, Outcome, step};
+use crate::outcome::Outcome;
 use crate::setup;
+use crate::simulated_run::{self, in_parallel};
 use crate::workspace::Workspace;
 
 /// As `sightglass demo --fault` names them.
@@ -133,42 +130,7 @@ fn advisories(summary: &Value) -> &[Value] {
     summary["advisories"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The results of all runs in their order, as many at a time as there are cores.
-fn in_parallel<T: Sync>(runs: &[T], work: impl Fn(&T) -> Outcome<Value> + Sync) -> Outcome<Vec<Value>> {
-    let workers = std::thread::available_parallelism().could_not("count the cores")?.get().min(runs.len());
-    let next = AtomicUsize::new(0);
-    let results: Vec<OnceLock<Outcome<Value>>> = runs.iter().map(|_| OnceLock::new()).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some((run, result)) = {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    runs.get(at).zip(results.get(at))
-                } {
-                    result.get_or_init(|| work(run));
-                }
-            });
-        }
-    });
-    results
-        .into_iter()
-        .map(|result| result.into_inner().unwrap_or_else(|| Err("a run was left out".to_owned())))
-        .collect()
-}
-
-/// Runs the engine's demonstration and returns its summary.
+/// A run's summary.
 fn demo(workspace: &Workspace, seed: u64, options: &[&str]) -> Outcome<Value> {
-    step(format_args!("seed {seed}: {}", options.join(" ")));
-    let mut engine = Command::new(workspace.program("sightglass"));
-    engine
-        .current_dir(&workspace.root)
-        .args(["demo", "--headless", "--json", "--seed", &seed.to_string()])
-        .args(options);
-    let output = engine.stdin(Stdio::null()).stderr(Stdio::inherit()).output().could_not("run the engine")?;
-    if !output.status.success() {
-        return Err(format!("`{}` failed ({})", crate::process::line(&engine), output.status));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let last = text.lines().last().ok_or("the engine printed nothing")?;
-    serde_json::from_str(last).could_not("read the engine's summary")
+    simulated_run::lines(workspace, seed, options)?.pop().ok_or("the engine printed nothing".to_owned())
 }

@@ -7,6 +7,7 @@
 mod bench_advice;
 mod bench_faults;
 mod bench_history;
+mod bench_physics;
 mod demo;
 mod display;
 mod outcome;
@@ -14,6 +15,7 @@ mod process;
 mod python;
 mod screenshot;
 mod setup;
+mod simulated_run;
 mod test;
 mod torture;
 mod torture_disk;
@@ -63,6 +65,8 @@ enum Bench {
     Advice(bench_advice::Arguments),
     /// Which faults of the simulated line are found, after how long, and what is flagged that is none
     Faults(bench_faults::Arguments),
+    /// Whether what cannot happen surprises more than what can
+    Physics(bench_physics::Arguments),
     /// The historian beside plain SQLite rows, DuckDB and Parquet files
     #[command(subcommand)]
     History(bench_history::What),
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Advice(arguments)) => bench_advice::run(&workspace, &arguments),
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
         Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
+        Command::Bench(Bench::Physics(arguments)) => bench_physics::run(&workspace, &arguments),
         Command::Torture(Torture::Flips(arguments)) => torture_flips::run(&workspace, &arguments),
         Command::Torture(Torture::Kill(arguments)) => torture_kill::run(&workspace, &arguments),
         Command::Torture(Torture::Power(arguments)) => torture_power::run(&workspace, &arguments),

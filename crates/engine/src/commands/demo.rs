@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 use sightglass_ingest::{Feed, Pace};
-use sightglass_plant_sim::{Change, ChangeEvent, Fault, FaultEvent, Scenario, SimOptions};
+use sightglass_plant_sim::{Change, ChangeEvent, Fault, FaultEvent, Scenario, SimOptions, Violation, ViolationEvent};
 use sightglass_protocol::{Advisory, AdvisoryChange, PlantInfo, UtcNanos, time::SECOND};
 
 use super::{print, stop};
@@ -31,10 +31,13 @@ pub(super) struct Arguments {
     /// Changes that are no faults, at 60 s and every 90 s after.
     #[arg(long, value_parser = Change::from_str)]
     change: Vec<Change>,
+    /// Something that cannot happen, seen by the camera alone, at `--onset`.
+    #[arg(long, value_parser = Violation::from_str)]
+    violation: Option<Violation>,
     /// An operator makes normal changes at random.
     #[arg(long)]
     operator: bool,
-    /// When the fault begins, in seconds from the start.
+    /// When the fault (or the violation) begins, in seconds from the start.
     #[arg(long, default_value_t = 60.0)]
     onset: f64,
     /// How strong the fault is, 0 to 1.
@@ -166,6 +169,7 @@ fn scenario(arguments: &Arguments, seconds: Option<f64>) -> Scenario {
             .enumerate()
             .map(|(index, &change)| ChangeEvent { change, at_s: 60.0 + 90.0 * index as f64 })
             .collect(),
+        violation: arguments.violation.map(|violation| ViolationEvent { violation, at_s: arguments.onset }),
         operator: arguments.operator,
         duration_s: seconds,
     }

@@ -66,9 +66,9 @@ fn record(arguments: &RecordArguments) -> Result<(), EngineError> {
     let seconds = arguments.hours * 3_600.0;
     let scenario = Scenario {
         fault: arguments.fault.map(|fault| FaultEvent { fault, onset_s: arguments.onset, severity: 1.0 }),
-        changes: Vec::new(),
         operator: arguments.operator,
         duration_s: Some(seconds),
+        ..Scenario::default()
     };
     let mut simulation = Simulation::new(SimOptions { seed: arguments.seed, start: arguments.start, scenario });
     let mut video = capture::write_video(&out.join(VIDEO), f64::from(CAMERA_FPS), CAMERA_WIDTH, CAMERA_HEIGHT)?;
