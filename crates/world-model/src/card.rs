@@ -37,6 +37,18 @@ pub struct OneStepError {
     pub model: f64,
 }
 
+/// How well a way to look ahead does on held-back data, as its errors: root mean square in standard deviations of each tag,
+/// mean over tags.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CardMethod {
+    /// "model", "ridge", or the name of a classic, which sees the predicted tags alone.
+    pub name: String,
+    /// One a horizon; absent where no held-back stretch is that long.
+    pub errors: [Option<f64>; HORIZONS.len()],
+    /// The share of held-back ticks that it flags as a detector at a wanted rate of 1 %; absent for the model and ridge.
+    pub false_alarms: Option<f64>,
+}
+
 /// An epoch of training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochLoss {
@@ -79,6 +91,9 @@ pub struct Card {
     pub epochs: Vec<EpochLoss>,
     /// Against the simplest others; absent without moving tags.
     pub one_step_error: Option<OneStepError>,
+    /// The model, ridge and the classics, at every horizon; empty without moving tags, and in files from before there was it.
+    #[serde(default)]
+    pub methods: Vec<CardMethod>,
     /// The share of held-back values inside their 80 % band, one a horizon; absent without moving tags.
     pub coverage: Option<[f64; 6]>,
     /// Wanted false alarms a week.
@@ -152,6 +167,15 @@ impl Card {
                     error.model, error.ridge, error.persistence
                 ),
             );
+        }
+        if !self.methods.is_empty() {
+            let cells = HORIZONS.map(|h| format!("{h:>7}")).concat();
+            line("errors ahead, ticks", format!("{:<27}{cells}   flags at 1 %", ""));
+        }
+        for method in &self.methods {
+            let cells = method.errors.map(|e| e.map_or("      -".to_owned(), |e| format!("{e:>7.3}"))).concat();
+            let flags = method.false_alarms.map_or(String::new(), |share| format!("   {:.1} %", 100.0 * share));
+            line("", format!("{:<27}{cells}{flags}", method.name));
         }
         if let Some(coverage) = &self.coverage {
             let parts: Vec<String> =

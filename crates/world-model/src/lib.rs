@@ -40,7 +40,7 @@ mod tag_encoder;
 mod train;
 pub mod vjepa2;
 
-pub use card::{Card, CardTag, EpochLoss, OneStepError};
+pub use card::{Card, CardMethod, CardTag, EpochLoss, OneStepError};
 pub use classics::{Baseline, BaselineError, Classic};
 pub use file::LoadError;
 pub use foresight::{

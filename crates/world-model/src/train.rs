@@ -9,7 +9,8 @@ use crate::actions::{ActionCode, Actions};
 use crate::appearance::Appearance;
 use crate::bands::{Bands, COVERAGE, conformal};
 use crate::calibration::{Cut, FOLDS, limit, robust_scale};
-use crate::card::{Card, CardTag, OneStepError};
+use crate::card::{Card, CardMethod, CardTag, OneStepError};
+use crate::classics::{COMPARED_TAGS_MAX, compare};
 use crate::drift::Drift;
 use crate::file::FORMAT;
 use crate::foresight::calibrate::{self, Calibrated, Evidence};
@@ -161,7 +162,8 @@ pub fn train_sized(
         rank = Some(found);
     }
     let coverage = calibrate_bands(&mut bands, &history, &cut, &read_outs);
-    let one_step_error = (history.plan.tags > 0).then(|| one_step(&bands, &history, &cut, &read_outs));
+    let errors = (history.plan.tags > 0).then(|| errors_ahead(&bands, &history, &cut, &read_outs));
+    let one_step_error = errors.map(|errors| errors[0]);
     if let Some(error) = one_step_error
         && error.model > error.persistence * 1.02
         && ticks.len() >= TICKS_TO_COMPARE
@@ -190,6 +192,8 @@ pub fn train_sized(
     };
     // Nine digits survive JSON and back to the bit.
     let rounded = |v: f64| format!("{v:.8e}").parse().unwrap_or(v);
+    let methods = errors.map_or(Vec::new(), |errors| methods(&errors, &history, &cut, &rounded));
+    notes.extend(compared_notes(&methods, history.plan.tags));
     let one_step_error = one_step_error.map(|e| OneStepError {
         persistence: rounded(e.persistence),
         ridge: rounded(e.ridge),
@@ -210,6 +214,7 @@ pub fn train_sized(
         effective_rank: rank,
         epochs,
         one_step_error,
+        methods,
         coverage: coverage.map(|c| c.map(&rounded)),
         false_alarms_wanted: options.false_alarms_per_week,
         false_alarms_seen: rounded(false_alarms(&highest, &cut, spec.tick_ns)),
@@ -424,31 +429,87 @@ fn calibrate_bands(
     Some(coverage)
 }
 
-fn one_step(bands: &Bands, history: &TagHistory, cut: &Cut, read_outs: &[Option<[Vec<f32>; 3]>]) -> OneStepError {
+/// Errors on held-back data by horizon: of the last value, of ridge and of the model.
+fn errors_ahead(
+    bands: &Bands,
+    history: &TagHistory,
+    cut: &Cut,
+    read_outs: &[Option<[Vec<f32>; 3]>],
+) -> [OneStepError; HORIZONS.len()] {
     let any = read_outs.iter().any(Option::is_some);
-    let mut error = OneStepError::default();
     let tags = history.plan.tags;
-    for tag in 0..tags {
-        let mut sums = [0f64; 3];
-        let mut count = 0usize;
-        for (t, later) in pairs(&cut.ranges(|fold| fold == 0), 1) {
-            let (last, actual) = (history.values[t][tag], history.values[later][tag]);
-            if last.is_nan() || actual.is_nan() || (any && read_outs[t].is_none()) {
-                continue;
+    let held_back = cut.ranges(|fold| fold == 0);
+    std::array::from_fn(|h| {
+        let mut error = OneStepError::default();
+        for tag in 0..tags {
+            let at = h * tags + tag;
+            let mut sums = [0f64; 3];
+            let mut count = 0usize;
+            for (t, later) in pairs(&held_back, HORIZONS[h] as usize) {
+                let (last, actual) = (history.values[t][tag], history.values[later][tag]);
+                if last.is_nan() || actual.is_nan() || (any && read_outs[t].is_none()) {
+                    continue;
+                }
+                let linear = history.forecasts[t][at];
+                let model = linear + bands.raw(at, read_outs[t].as_ref())[1] * history.scale[at];
+                for (sum, guess) in sums.iter_mut().zip([last, linear, model]) {
+                    *sum += f64::from(actual - guess).powi(2);
+                }
+                count += 1;
             }
-            let linear = history.forecasts[t][tag];
-            let model = linear + bands.raw(tag, read_outs[t].as_ref())[1] * history.scale[tag];
-            for (sum, guess) in sums.iter_mut().zip([last, linear, model]) {
-                *sum += f64::from(actual - guess).powi(2);
-            }
-            count += 1;
+            let [persistence, ridge, model] = sums.map(|s| (s / count as f64).sqrt() / tags as f64);
+            error.persistence += persistence;
+            error.ridge += ridge;
+            error.model += model;
         }
-        let [persistence, ridge, model] = sums.map(|s| (s / count.max(1) as f64).sqrt() / tags as f64);
-        error.persistence += persistence;
-        error.ridge += ridge;
-        error.model += model;
+        error
+    })
+}
+
+/// The model and ridge beside the classics, which learn from the same ticks and are held against the same held-back ones.
+fn methods(
+    errors: &[OneStepError; HORIZONS.len()],
+    history: &TagHistory,
+    cut: &Cut,
+    rounded: &dyn Fn(f64) -> f64,
+) -> Vec<CardMethod> {
+    let known = |error: f64| error.is_finite().then(|| rounded(error));
+    let own = |name: &str, pick: &dyn Fn(&OneStepError) -> f64| CardMethod {
+        name: name.to_owned(),
+        errors: errors.each_ref().map(|e| known(pick(e))),
+        false_alarms: None,
+    };
+    let rows = |held_back: bool| -> Vec<Vec<Vec<f64>>> {
+        let of = |range: &Range<usize>| {
+            history.values[range.clone()].iter().map(|v| v.iter().map(|v| f64::from(*v)).collect())
+        };
+        cut.ranges(|fold| (fold == 0) == held_back).iter().map(|range| of(range).collect()).collect()
+    };
+    let mut methods = vec![own("model", &|e| e.model), own("ridge", &|e| e.ridge)];
+    methods.extend(compare(&rows(false), &rows(true)).into_iter().map(|compared| CardMethod {
+        name: compared.classic.name().to_owned(),
+        errors: compared.errors.map(known),
+        false_alarms: known(compared.false_alarms),
+    }));
+    methods
+}
+
+/// What an engineer should know of the comparison: where a classic forecasts better, or why there is none.
+fn compared_notes(methods: &[CardMethod], tags: usize) -> Vec<String> {
+    let Some((model, others)) = methods.split_first() else { return Vec::new() };
+    if tags > COMPARED_TAGS_MAX {
+        return vec![format!(
+            "{tags} tags are too many to compare with the classics: at most {COMPARED_TAGS_MAX} are compared"
+        )];
     }
-    error
+    let better = |other: &CardMethod| -> Vec<String> {
+        let pairs = model.errors.iter().zip(&other.errors).zip(HORIZONS);
+        let lost = pairs.filter(|((m, o), _)| m.zip(**o).is_some_and(|(m, o)| o < m));
+        lost.map(|(_, horizon)| horizon.to_string()).collect()
+    };
+    let said = others.iter().map(|other| (other, better(other))).filter(|(_, lost)| !lost.is_empty());
+    said.map(|(other, lost)| format!("{} forecasts better than the model {} ticks ahead", other.name, lost.join(", ")))
+        .collect()
 }
 
 /// Raises `highest` to what `scores` are under their factor.

@@ -85,6 +85,16 @@ fn bands_hold_what_they_promise_on_fresh_data() {
     }
     let error = model.card().one_step_error.unwrap();
     assert!(error.model < 0.9 * error.persistence, "{error:?}");
+    let methods = &model.card().methods;
+    let names: Vec<&str> = methods.iter().map(|m| m.name.as_str()).collect();
+    assert_eq!(names[..3], ["model", "ridge", "persistence"]);
+    assert_eq!(names.len(), 7, "{names:?}");
+    assert_eq!(methods[0].errors[0], Some(error.model));
+    // Classics begin anew in each held-back stretch, so that theirs rest on a few ticks more.
+    let last = methods[2].errors[0].unwrap();
+    assert!((last / error.persistence - 1.0).abs() < 0.1, "{last} and {}", error.persistence);
+    assert!(methods[2..].iter().all(|m| m.false_alarms.is_some_and(|share| share < 0.1)), "{methods:?}");
+    assert!(model.card().to_text().contains("canonical variate analysis"));
 }
 
 #[test]

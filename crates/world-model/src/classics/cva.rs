@@ -5,7 +5,7 @@
 
 use nalgebra::DMatrix;
 
-use super::{Statistics, lagged, stack};
+use super::{Ahead, Statistics, lagged, stack};
 use crate::score::{ledoit_wolf, power};
 
 /// Rows of past and of future.
@@ -42,14 +42,24 @@ impl Cva {
     }
 }
 
+impl Cva {
+    /// Whitened; the present row is judged, so that it counts as past.
+    fn past(&self, run: &DMatrix<f64>) -> DMatrix<f64> {
+        lagged(run, 0, LAGS - 1) * &self.whitening
+    }
+}
+
 impl Statistics for Cva {
     fn of(&self, run: &DMatrix<f64>) -> DMatrix<f64> {
-        // The present row is judged, so that it counts as past.
-        let past = lagged(run, 0, LAGS - 1) * &self.whitening;
+        let past = self.past(run);
         let states = &past * &self.states;
         DMatrix::from_fn(run.nrows(), 2, |t, statistic| {
             let state = states.row(t).norm_squared();
             if statistic == 0 { state } else { (past.row(t).norm_squared() - state).max(0.0) }
         })
+    }
+
+    fn ahead(&self, run: &DMatrix<f64>) -> Ahead {
+        Ahead::FromState(self.past(run) * &self.states)
     }
 }

@@ -1,6 +1,7 @@
 //! The classics of process monitoring, to be compared with: each with all of its statistics under ONE calibrated rate of
 //! false alarms, since several statistics at 1 % each flag more than 1 % of normal rows.
 
+mod compare;
 mod cva;
 mod neighbours;
 mod pca;
@@ -10,6 +11,8 @@ use nalgebra::DMatrix;
 use rayon::prelude::*;
 
 use crate::score::{Scale, blocks, kept, scale, stack, tail};
+use compare::Ahead;
+pub(crate) use compare::{COMPARED_TAGS_MAX, compare};
 
 /// The fewest rows from which a classic can be calibrated.
 const ROWS_MIN: usize = crate::score::SCORE_ROWS_MIN;
@@ -59,6 +62,9 @@ impl Classic {
 /// row is stranger. A row's values depend on rows up to it.
 trait Statistics: Send + Sync {
     fn of(&self, run: &DMatrix<f64>) -> DMatrix<f64>;
+
+    /// What it looks ahead from at each row of a run.
+    fn ahead(&self, run: &DMatrix<f64>) -> Ahead;
 }
 
 /// Why a classic cannot be fitted.

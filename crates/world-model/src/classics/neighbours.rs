@@ -3,7 +3,7 @@
 
 use nalgebra::DMatrix;
 
-use super::{Statistics, stack};
+use super::{Ahead, Statistics, stack};
 
 const NEIGHBOURS: usize = 5;
 /// Rows of training that are kept, evenly chosen.
@@ -35,5 +35,9 @@ impl Statistics for Neighbours {
             distances.select_nth_unstable_by(nearest - 1, f64::total_cmp);
             distances[..nearest].iter().sum::<f64>() / nearest as f64
         })
+    }
+
+    fn ahead(&self, _run: &DMatrix<f64>) -> Ahead {
+        Ahead::Analogues
     }
 }

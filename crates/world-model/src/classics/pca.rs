@@ -3,7 +3,7 @@
 
 use nalgebra::DMatrix;
 
-use super::{Statistics, lagged, stack};
+use super::{Ahead, Statistics, lagged, stack};
 
 /// Rows before the present one that the dynamic variant takes along.
 pub(super) const DYNAMIC_LAGS: usize = 2;
@@ -50,5 +50,9 @@ impl Statistics for Pca {
                 (rows.row(t).norm_squared() - scores.norm_squared()).max(0.0)
             }
         })
+    }
+
+    fn ahead(&self, run: &DMatrix<f64>) -> Ahead {
+        Ahead::FromState(lagged(run, 0, self.lags) * &self.loadings)
     }
 }

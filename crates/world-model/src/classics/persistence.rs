@@ -2,7 +2,7 @@
 
 use nalgebra::DMatrix;
 
-use super::Statistics;
+use super::{Ahead, Statistics};
 
 pub(super) struct Persistence {
     variances: Vec<f64>,
@@ -32,5 +32,9 @@ impl Statistics for Persistence {
             let change = |c: usize| (run[(t, c)] - run[(t.saturating_sub(1), c)]).powi(2);
             self.variances.iter().enumerate().map(|(c, v)| change(c) / v).sum::<f64>() / d
         })
+    }
+
+    fn ahead(&self, _run: &DMatrix<f64>) -> Ahead {
+        Ahead::Persists
     }
 }
