@@ -1,9 +1,10 @@
 //! `cargo xtask check-cuda`: the feature `cuda`, compiled to the end on a computer without a GPU.
 //!
-//! NVIDIA's compiler comes from PyPI and compiles candle's kernels; then Rust compiles the world model with them and links
-//! a program. The libraries of the driver and of CUDA's mathematics are stood in for by empty ones with the same names and
-//! symbols, as CUDA's own `stubs` folder does for the driver: together they would be 600 MB, and nothing runs here. So
-//! what is shown is that everything compiles and links, not what it computes.
+//! NVIDIA's compiler comes from PyPI and compiles candle's kernels; then Rust compiles the world model with them, links the
+//! tests of devices and runs them. The driver and the libraries of CUDA's mathematics are stood in for by libraries with the
+//! same symbols, all of which say that there is no GPU, much as CUDA's own `stubs` folder does: the real ones would be
+//! 600 MB, and PyPI has none of the driver. So what is shown is that everything compiles and links, and that the
+//! program finds its way to the CPU; not what a GPU computes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ const CAPABILITY: &str = "80";
 /// Libraries that a program with CUDA links, with how their symbols begin, the longest beginning first.
 const STOOD_IN_FOR: &[(&str, &str)] =
     &[("cublasLt", "cublasLt"), ("cublas", "cublas"), ("curand", "curand"), ("nvrtc", "nvrtc"), ("cuda", "cu")];
+/// `CUDA_ERROR_NO_DEVICE`, an error for the other libraries too.
+const NO_DEVICE: i32 = 100;
 /// The crates whose compiled form names those symbols.
 const CALLERS: &[&str] = &["libcudarc-", "libcandle_core-", "libcandle_kernels-"];
 
@@ -44,11 +47,11 @@ pub(crate) fn check(workspace: &Workspace) -> Outcome {
     let packages = python::packages_folder(workspace, "cuda", "NVIDIA's compiler", PACKAGES)?;
     let cuda = Cuda::laid_out(&packages.join(CUDA_FOLDER), workspace)?;
     step(format_args!("build the world model with the feature cuda, by {} (several minutes)", cuda.version));
-    run(cuda.cargo(workspace).args(["--lib"]))?;
+    run(&mut cuda.cargo(workspace, &["build", "--lib"]))?;
     cuda.stand_in(workspace)?;
-    step("link a program with the feature cuda");
-    run(cuda.cargo(workspace).args(["--examples"]))?;
-    println!("check_cuda nvcc={} compute_capability={} built=lib,examples run=nothing", cuda.release, cuda.capability);
+    step("link the tests of devices with the feature cuda, and run them with a driver that knows of no GPU");
+    run(cuda.cargo(workspace, &["test", "--test", "devices"]).env("LD_LIBRARY_PATH", &cuda.libraries))?;
+    println!("check_cuda nvcc={} compute_capability={} built=yes linked=yes on_gpu=no", cuda.release, cuda.capability);
     Ok(())
 }
 
@@ -75,18 +78,19 @@ impl Cuda {
         };
         let libraries = workspace.tools().join("cuda-libraries/lib64");
         std::fs::create_dir_all(&libraries).could_not(format_args!("make {}", libraries.display()))?;
-        // Under the name that a linker looks for, which the package leaves out.
+        // Under the name that a program looks for, and that a linker does, which the package leaves out.
         let runtime = from.join("lib/libcudart.so.13");
-        std::fs::copy(&runtime, libraries.join("libcudart.so"))
-            .could_not(format_args!("copy {}", runtime.display()))?;
+        for name in ["libcudart.so.13", "libcudart.so"] {
+            std::fs::copy(&runtime, libraries.join(name)).could_not(format_args!("copy {}", runtime.display()))?;
+        }
         let capability = std::env::var(CAPABILITY_VARIABLE).unwrap_or_else(|_| CAPABILITY.to_owned());
         Ok(Self { version: line.to_owned(), release: release.to_owned(), nvcc, libraries, capability })
     }
 
-    /// A build of the world model with CUDA.
-    fn cargo(&self, workspace: &Workspace) -> Command {
+    /// Cargo on the world model with CUDA.
+    fn cargo(&self, workspace: &Workspace, arguments: &[&str]) -> Command {
         let mut cargo = workspace.cargo();
-        cargo.args(["build", "-p", "sightglass-world-model", "--features", "cuda"]);
+        cargo.args(arguments).args(["-p", "sightglass-world-model", "--features", "cuda"]);
         cargo.env("NVCC", &self.nvcc).env(CAPABILITY_VARIABLE, &self.capability);
         // Asked by cudarc, which looks for libraries below the one and for the version in the other.
         cargo.env("CUDA_HOME", self.libraries.parent().unwrap_or(&self.libraries));
@@ -97,7 +101,7 @@ impl Cuda {
         cargo
     }
 
-    /// Makes a library with nothing behind its symbols for each of [`STOOD_IN_FOR`].
+    /// Makes a library whose functions all give [`NO_DEVICE`] for each of [`STOOD_IN_FOR`].
     fn stand_in(&self, workspace: &Workspace) -> Outcome {
         let mut symbols = BTreeSet::new();
         let folder = workspace.target.join("debug/deps");
@@ -112,7 +116,8 @@ impl Cuda {
         }
         for (library, theirs) in by_library(&symbols) {
             let source = self.libraries.join(format!("{library}.c"));
-            let text: String = theirs.iter().map(|symbol| format!("void {symbol}(void) {{}}\n")).collect();
+            let text: String =
+                theirs.iter().map(|symbol| format!("int {symbol}(void) {{ return {NO_DEVICE}; }}\n")).collect();
             std::fs::write(&source, text).could_not(format_args!("write {}", source.display()))?;
             let mut cc = Command::new("cc");
             cc.args(["-shared", "-w", "-o"]).arg(self.libraries.join(format!("lib{library}.so"))).arg(&source);

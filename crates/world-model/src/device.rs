@@ -126,6 +126,13 @@ impl Default for ComputeDevice {
     }
 }
 
+/// The first line says it; where backtraces are on, many follow.
+#[cfg(any(feature = "cuda", feature = "metal"))]
+fn not_present(device: &'static str, reason: &dyn std::fmt::Display) -> DeviceError {
+    let reason = reason.to_string();
+    DeviceError::NotPresent { device, reason: reason.lines().next().unwrap_or_default().to_owned() }
+}
+
 #[cfg(feature = "cuda")]
 fn cuda() -> Result<ComputeDevice, DeviceError> {
     let open = || -> candle_core::Result<ComputeDevice> {
@@ -135,7 +142,7 @@ fn cuda() -> Result<ComputeDevice, DeviceError> {
         let name = device.as_cuda_device()?.cuda_stream().context().name().map_err(candle_core::Error::wrap)?;
         Ok(ComputeDevice::new(device, format!("CUDA, {name}")))
     };
-    open().map_err(|error| DeviceError::NotPresent { device: "cuda", reason: error.to_string() })
+    open().map_err(|error| not_present("cuda", &error))
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -145,11 +152,10 @@ fn cuda() -> Result<ComputeDevice, DeviceError> {
 
 #[cfg(feature = "metal")]
 fn metal() -> Result<ComputeDevice, DeviceError> {
-    let absent = |reason: String| DeviceError::NotPresent { device: "metal", reason };
     // Candle panics where there is none.
     let all = candle_metal_kernels::metal::Device::all();
-    let name = all.get(ORDINAL).ok_or_else(|| absent("the system names none".to_owned()))?.architecture_name();
-    let device = Device::new_metal(ORDINAL).map_err(|error| absent(error.to_string()))?;
+    let name = all.get(ORDINAL).ok_or_else(|| not_present("metal", &"the system names none"))?.architecture_name();
+    let device = Device::new_metal(ORDINAL).map_err(|error| not_present("metal", &error))?;
     Ok(ComputeDevice::new(device, format!("Metal, {name}")))
 }
 
