@@ -57,7 +57,7 @@ fn training_goes_the_same_way_by_fused_and_by_plain_operations() {
     let (fused, plain) = (losses(ComputeDevice::cpu()), losses(ComputeDevice::cpu_plain()));
     assert_eq!(fused.len(), 4);
     assert!(fused[2] < fused[0], "nothing was learned: {fused:?}");
-    assert!(furthest(&fused, &plain) < 1e-3, "{fused:?} {plain:?}");
+    assert!(furthest(&fused, &plain) < 5e-4, "{fused:?} {plain:?}");
 }
 
 #[test]
