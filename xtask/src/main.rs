@@ -8,6 +8,8 @@ mod bench_advice;
 mod bench_faults;
 mod bench_history;
 mod bench_physics;
+mod check_cuda;
+mod check_metal;
 mod demo;
 mod display;
 mod outcome;
@@ -55,6 +57,10 @@ enum Command {
     /// Kill, cut off and fill up: prints what was lost, and as its last line the figures as `torture_NAME key=value …`
     #[command(subcommand)]
     Torture(Torture),
+    /// Compile the feature `cuda` to the end, with NVIDIA's compiler from PyPI; no GPU is needed
+    CheckCuda,
+    /// Compile the feature `metal` as far as that goes without a Mac
+    CheckMetal,
     /// Make models/demo-line.safetensors anew
     TrainDemo(train::Arguments),
 }
@@ -99,6 +105,8 @@ fn main() -> ExitCode {
         Command::Torture(Torture::Kill(arguments)) => torture_kill::run(&workspace, &arguments),
         Command::Torture(Torture::Power(arguments)) => torture_power::run(&workspace, &arguments),
         Command::Torture(Torture::Disk(arguments)) => torture_disk::run(&workspace, &arguments),
+        Command::CheckCuda => check_cuda::check(&workspace),
+        Command::CheckMetal => check_metal::check(&workspace),
         Command::TrainDemo(arguments) => train::train(&workspace, &arguments),
     });
     match done {

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use sightglass_protocol::CameraReading;
 use sightglass_protocol::tick::MODEL_PIXELS;
 
-use crate::ops::{Attention, attention, gelu, normalise};
+use crate::ops::{Attention, Ops};
 use crate::params::{Linear, Params};
 use crate::spec::Size;
 
@@ -56,6 +56,7 @@ pub(crate) struct CameraEncoder {
     position: Tensor,
     layers: Vec<Layer>,
     heads: usize,
+    ops: Ops,
 }
 
 impl CameraEncoder {
@@ -76,6 +77,7 @@ impl CameraEncoder {
             position: params.uniform("camera.position", &[1, PATCHES, width], 0.5)?,
             layers,
             heads: size.heads,
+            ops: params.ops(),
         })
     }
 
@@ -83,11 +85,12 @@ impl CameraEncoder {
     pub(crate) fn forward(&self, tubelets: &Tensor) -> Result<Tensor> {
         let mut x = self.embed.forward(tubelets)?.broadcast_add(&self.position)?;
         for layer in &self.layers {
-            let qkv = layer.qkv.forward(&normalise(&x)?)?;
-            let seen = attention(&qkv, Attention { heads: self.heads, band: None })?;
+            let qkv = layer.qkv.forward(&self.ops.normalise(&x)?)?;
+            let seen = self.ops.attention(&qkv, Attention { heads: self.heads, band: None })?;
             x = (x + layer.out.forward(&seen)?)?;
-            x = (&x + layer.down.forward(&gelu(&layer.up.forward(&normalise(&x)?)?)?)?)?;
+            let up = layer.up.forward(&self.ops.normalise(&x)?)?;
+            x = (&x + layer.down.forward(&self.ops.gelu(&up)?)?)?;
         }
-        normalise(&x)
+        self.ops.normalise(&x)
     }
 }

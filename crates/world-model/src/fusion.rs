@@ -1,8 +1,8 @@
 //! Tokens to states: eight queries read the cameras' and tags' tokens, together and each kind alone.
 
-use candle_core::{Device, Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, Var, bail};
 
-use crate::ops::{gelu, normalise};
+use crate::ops::Ops;
 use crate::params::{Linear, Params};
 use crate::spec::Size;
 
@@ -24,6 +24,7 @@ pub(crate) struct Fusion {
     variance: Var,
     heads: usize,
     width: usize,
+    ops: Ops,
 }
 
 impl Fusion {
@@ -46,6 +47,7 @@ impl Fusion {
             variance,
             heads: size.heads,
             width,
+            ops: params.ops(),
         })
     }
 
@@ -54,7 +56,7 @@ impl Fusion {
     pub(crate) fn forward(&self, tokens: &Tensor, masks: &[Tensor], training: bool) -> Result<Tensor> {
         let ticks = tokens.dim(0)?;
         let nothing = self.nothing.broadcast_as((ticks, 1, self.width))?;
-        let tokens = normalise(&Tensor::cat(&[tokens, &nothing.contiguous()?], 1)?)?;
+        let tokens = self.ops.normalise(&Tensor::cat(&[tokens, &nothing.contiguous()?], 1)?)?;
         let count = tokens.dim(1)?;
         let dim = self.width / self.heads;
         let kv = self.keys_values.forward(&tokens)?.reshape((ticks, count, 2, self.heads, dim))?;
@@ -63,7 +65,7 @@ impl Fusion {
         let queries = self.queries.reshape((1, QUERIES, self.heads, dim))?.transpose(1, 2)?;
         let queries = queries.broadcast_as((ticks, self.heads, QUERIES, dim))?.contiguous()?;
         let scores = (queries.matmul(&keys)? * (1.0 / (dim as f64).sqrt()))?;
-        let seen = Tensor::zeros((ticks, 1), candle_core::DType::F32, &Device::Cpu)?;
+        let seen = Tensor::zeros((ticks, 1), candle_core::DType::F32, tokens.device())?;
         let mut read = Vec::with_capacity(masks.len());
         for mask in masks {
             let mask = Tensor::cat(&[mask, &seen], 1)?.reshape((ticks, 1, 1, count))?;
@@ -72,7 +74,7 @@ impl Fusion {
             read.push(out.reshape((ticks, QUERIES * self.width))?);
         }
         let hidden = self.project.forward(&Tensor::cat(&read, 0)?)?;
-        self.out.forward(&gelu(&self.batch_norm(&hidden, training)?)?)
+        self.out.forward(&self.ops.gelu(&self.batch_norm(&hidden, training)?)?)
     }
 
     fn batch_norm(&self, x: &Tensor, training: bool) -> Result<Tensor> {

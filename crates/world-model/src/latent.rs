@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor};
 use sightglass_protocol::{HORIZONS, Role, Tick};
 
 use crate::camera_encoder::{PATCHES, is_visible, tubelets};
+use crate::device::ComputeDevice;
 use crate::file::{Broken, Store};
 use crate::network::{Batch, Network, Shape};
 use crate::normalise::Scaling;
@@ -246,7 +247,7 @@ impl Latent {
     /// Low, middle and high of all tags at all horizons, horizon-major, in units of the linear forecast's errors.
     pub(crate) fn read_out(&self, hidden: &Tensor, input: &TickInput) -> Result<Option<[Vec<f32>; 3]>> {
         let Some(readout) = &self.network.readout else { return Ok(None) };
-        let extra = Tensor::from_slice(&input.extra, (1, input.extra.len()), &candle_core::Device::Cpu)?;
+        let extra = Tensor::from_slice(&input.extra, (1, input.extra.len()), hidden.device())?;
         let [low, middle, high] = readout.forward(hidden, &extra)?;
         let flat = |t: Tensor| t.flatten_all()?.to_vec1::<f32>();
         Ok(Some([flat(low)?, flat(middle)?, flat(high)?]))
@@ -262,8 +263,8 @@ impl Latent {
         Ok(())
     }
 
-    pub(crate) fn restore(shape: Shape, store: &Store) -> std::result::Result<Self, Broken> {
-        let mut latent = Self::new(Network::given(shape, store.tensors("weights.")?)?);
+    pub(crate) fn restore(shape: Shape, store: &Store, device: &ComputeDevice) -> std::result::Result<Self, Broken> {
+        let mut latent = Self::new(Network::given(shape, store.tensors("weights.")?, device)?);
         for (into, name) in [(&mut latent.limits, "latent.limits"), (&mut latent.patch_limits, "latent.patch_limits")] {
             let values = store.floats(name)?;
             if values.len() != into.len() {

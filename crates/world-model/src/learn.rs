@@ -104,7 +104,7 @@ pub(crate) fn learn(
     options: &TrainOptions,
     progress: &mut dyn FnMut(&Progress) -> bool,
 ) -> Result<(Network, Vec<EpochLoss>), TrainError> {
-    let network = Network::seeded(shape, options.seed)?;
+    let network = Network::seeded(shape, options.seed, &options.device)?;
     let size = shape.size;
     let mut epochs: Vec<EpochLoss> = Vec::new();
     let mut best: BTreeMap<String, Tensor> = network.params.snapshot()?;

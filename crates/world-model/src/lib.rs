@@ -17,6 +17,7 @@ mod calibration;
 mod camera_encoder;
 mod card;
 mod classics;
+mod device;
 mod drift;
 mod file;
 mod foresight;
@@ -42,6 +43,7 @@ pub mod vjepa2;
 
 pub use card::{Card, CardMethod, CardTag, EpochLoss, OneStepError};
 pub use classics::{Baseline, BaselineError, Classic};
+pub use device::{ComputeDevice, DeviceChoice, DeviceError};
 pub use file::LoadError;
 pub use foresight::{
     AHEAD_TICKS_MAX, Advice, AdviceRequest, Aim, Course, CourseStep, ForesightError, Lever, Outlook, Side, TagOutlook,

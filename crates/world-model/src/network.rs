@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use sightglass_protocol::HORIZONS;
 
 use crate::camera_encoder::{CameraEncoder, PATCHES, TUBELET};
+use crate::device::ComputeDevice;
 use crate::fusion::Fusion;
-use crate::ops::{gelu, normalise};
 use crate::params::{Linear, Params};
 use crate::predictor::Predictor;
 use crate::readout::{Readout, pinball};
@@ -91,12 +91,12 @@ fn smooth_l1(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 impl Network {
-    pub(crate) fn seeded(shape: Shape, seed: u64) -> Result<Self> {
-        Self::build(shape, Params::seeded(seed))
+    pub(crate) fn seeded(shape: Shape, seed: u64, device: &ComputeDevice) -> Result<Self> {
+        Self::build(shape, Params::seeded(seed, device))
     }
 
-    pub(crate) fn given(shape: Shape, weights: BTreeMap<String, Tensor>) -> Result<Self> {
-        Self::build(shape, Params::given(weights)?)
+    pub(crate) fn given(shape: Shape, weights: BTreeMap<String, Tensor>, device: &ComputeDevice) -> Result<Self> {
+        Self::build(shape, Params::given(weights, device)?)
     }
 
     fn build(shape: Shape, mut params: Params) -> Result<Self> {
@@ -136,14 +136,14 @@ impl Network {
         let mut tokens = Vec::new();
         let mut pictures = None;
         if let (Some(encoder), Some(identity)) = (&self.camera, &self.camera_identity) {
-            let x = Tensor::from_slice(&batch.tubelets, (ticks * cameras, PATCHES, TUBELET), &Device::Cpu)?;
+            let x = Tensor::from_slice(&batch.tubelets, (ticks * cameras, PATCHES, TUBELET), self.params.device())?;
             let encoded = encoder.forward(&x)?;
             let placed = encoded.reshape((ticks, cameras, PATCHES, size.width))?.broadcast_add(identity)?;
             tokens.push(placed.reshape((ticks, cameras * PATCHES, size.width))?);
             pictures = Some(encoded);
         }
         if let Some(encoder) = &self.tags {
-            let x = Tensor::from_slice(&batch.tag_patches, (ticks, tags, TAG_INPUTS), &Device::Cpu)?;
+            let x = Tensor::from_slice(&batch.tag_patches, (ticks, tags, TAG_INPUTS), self.params.device())?;
             tokens.push(encoder.forward(&x)?);
         }
         let tokens = Tensor::cat(&tokens, 1)?;
@@ -161,7 +161,7 @@ impl Network {
                     out.push(if seen { 0.0 } else { HIDDEN });
                 }
             }
-            Tensor::from_vec(out, (ticks, count), &Device::Cpu)
+            Tensor::from_vec(out, (ticks, count), self.params.device())
         };
         let mut masks = vec![mask(true, true, hide)?];
         if self.shape.modalities() == 3 {
@@ -177,9 +177,9 @@ impl Network {
     pub(crate) fn actions(&self, batch: &Batch) -> Result<Tensor> {
         let width = self.shape.actions.max(1);
         if self.shape.actions == 0 {
-            return Tensor::zeros((batch.sequences, batch.ticks, width), candle_core::DType::F32, &Device::Cpu);
+            return Tensor::zeros((batch.sequences, batch.ticks, width), candle_core::DType::F32, self.params.device());
         }
-        Tensor::from_slice(&batch.actions, (batch.sequences, batch.ticks, width), &Device::Cpu)
+        Tensor::from_slice(&batch.actions, (batch.sequences, batch.ticks, width), self.params.device())
     }
 
     /// The loss of a batch of whole windows.
@@ -223,7 +223,7 @@ impl Network {
         }
         if self.shape.actions > 0 {
             let pair = Tensor::cat(&[&states.narrow(1, 0, ticks - 1)?, &states.narrow(1, 1, ticks - 1)?], 2)?;
-            let guess = self.inverse.1.forward(&gelu(&self.inverse.0.forward(&pair)?)?)?;
+            let guess = self.inverse.1.forward(&self.params.ops().gelu(&self.inverse.0.forward(&pair)?)?)?;
             let done = actions.narrow(1, 1, ticks - 1)?;
             add(((guess - done)?.sqr()?.mean_all()? * INVERSE_WEIGHT)?)?;
         }
@@ -239,20 +239,20 @@ impl Network {
         }
         if let Some(readout) = &self.readout {
             let rows = sequences * ticks;
-            let extra = Tensor::from_slice(&batch.extra, (rows, self.shape.extra), &Device::Cpu)?;
+            let extra = Tensor::from_slice(&batch.extra, (rows, self.shape.extra), self.params.device())?;
             let bands = readout.forward(&hidden.reshape((rows, size.width))?, &extra)?;
             let shape = (rows, HORIZONS.len(), tags);
-            let targets = Tensor::from_slice(&batch.targets, shape, &Device::Cpu)?;
-            let weights = Tensor::from_slice(&batch.weights, shape, &Device::Cpu)?;
+            let targets = Tensor::from_slice(&batch.targets, shape, self.params.device())?;
+            let weights = Tensor::from_slice(&batch.weights, shape, self.params.device())?;
             add(pinball(&bands, &targets, &weights)?)?;
         }
-        let total = total.map_or_else(|| Tensor::zeros((), candle_core::DType::F32, &Device::Cpu), Ok)?;
+        let total = total.map_or_else(|| Tensor::zeros((), candle_core::DType::F32, self.params.device()), Ok)?;
         let states = flat.narrow(1, 0, size.latent)?.flatten_all()?.to_vec1()?;
         Ok(Loss { total, states })
     }
 
     /// Predicted patch tokens for the next tick, normalised as the encoder's are.
     pub(crate) fn patches_ahead(&self, hidden: &Tensor, tokens: &Tensor) -> Result<Tensor> {
-        normalise(&self.predictor.patches_ahead(hidden, tokens)?)
+        self.params.ops().normalise(&self.predictor.patches_ahead(hidden, tokens)?)
     }
 }

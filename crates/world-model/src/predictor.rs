@@ -3,11 +3,11 @@
 
 use std::collections::VecDeque;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use sightglass_protocol::HORIZONS;
 
 use crate::camera_encoder::PATCHES;
-use crate::ops::{Attention, attention, exp, gelu, normalise};
+use crate::ops::{Attention, Ops, exp};
 use crate::params::{Linear, Params};
 use crate::spec::Size;
 
@@ -35,6 +35,7 @@ pub(crate) struct Predictor {
     patch_out: Linear,
     attention: Attention,
     width: usize,
+    ops: Ops,
 }
 
 /// What a stream remembers: keys and values of the last [`CONTEXT`] states, for each layer.
@@ -71,6 +72,7 @@ impl Predictor {
             patch_out: params.linear("predictor.patch.outward", width, width, true)?,
             attention: Attention { heads: size.heads, band: Some(CONTEXT) },
             width,
+            ops: params.ops(),
         })
     }
 
@@ -78,21 +80,21 @@ impl Predictor {
     /// (sequences, ticks, width). A hidden state depends on its own tick and earlier ones only.
     pub(crate) fn forward(&self, states: &Tensor, actions: &Tensor) -> Result<Tensor> {
         let mut x = self.states.forward(states)?;
-        let condition = gelu(&self.actions_out.forward(&gelu(&self.actions_in.forward(actions)?)?)?)?;
+        let condition = self.condition(actions)?;
         for layer in &self.layers {
             let parts = layer.condition.forward(&condition)?;
             let qkv = layer.qkv.forward(&self.modulate(&x, &parts, 0)?)?;
-            let seen = attention(&qkv, self.attention)?;
+            let seen = self.ops.attention(&qkv, self.attention)?;
             x = self.finish(layer, x, &parts, &seen)?;
         }
-        normalise(&x)
+        self.ops.normalise(&x)
     }
 
     /// The same for one more tick of one sequence: `states` and `actions` are (1, 1, _).
     pub(crate) fn step(&self, states: &Tensor, actions: &Tensor, memory: &mut Memory) -> Result<Tensor> {
         memory.layers.resize(self.layers.len(), VecDeque::new());
         let mut x = self.states.forward(states)?;
-        let condition = gelu(&self.actions_out.forward(&gelu(&self.actions_in.forward(actions)?)?)?)?;
+        let condition = self.condition(actions)?;
         for (layer, past) in self.layers.iter().zip(&mut memory.layers) {
             let parts = layer.condition.forward(&condition)?;
             let qkv: Vec<f32> = layer.qkv.forward(&self.modulate(&x, &parts, 0)?)?.flatten_all()?.to_vec1()?;
@@ -101,10 +103,16 @@ impl Predictor {
             if past.len() > CONTEXT {
                 past.pop_front();
             }
-            let seen = Tensor::from_vec(self.look_back(&qkv[..w], past), (1, 1, w), &Device::Cpu)?;
+            let seen = Tensor::from_vec(self.look_back(&qkv[..w], past), (1, 1, w), x.device())?;
             x = self.finish(layer, x, &parts, &seen)?;
         }
-        normalise(&x)
+        self.ops.normalise(&x)
+    }
+
+    /// (.., actions) to (.., width).
+    fn condition(&self, actions: &Tensor) -> Result<Tensor> {
+        let inner = self.ops.gelu(&self.actions_in.forward(actions)?)?;
+        self.ops.gelu(&self.actions_out.forward(&inner)?)
     }
 
     fn look_back(&self, query: &[f32], past: &VecDeque<(Vec<f32>, Vec<f32>)>) -> Vec<f32> {
@@ -137,13 +145,13 @@ impl Predictor {
     /// `norm(x) * (1 + scale) + shift`, with parts `3 * half` and `3 * half + 1` of the condition.
     fn modulate(&self, x: &Tensor, parts: &Tensor, half: usize) -> Result<Tensor> {
         let part = |i: usize| parts.narrow(2, (3 * half + i) * self.width, self.width);
-        (normalise(x)? * (part(0)? + 1.0)?)? + part(1)?
+        (self.ops.normalise(x)? * (part(0)? + 1.0)?)? + part(1)?
     }
 
     fn finish(&self, layer: &Layer, x: Tensor, parts: &Tensor, seen: &Tensor) -> Result<Tensor> {
         let gate = |half: usize| parts.narrow(2, (3 * half + 2) * self.width, self.width)? + 1.0;
         let x = (x + (layer.out.forward(seen)? * gate(0)?)?)?;
-        let up = gelu(&layer.up.forward(&self.modulate(&x, parts, 1)?)?)?;
+        let up = self.ops.gelu(&layer.up.forward(&self.modulate(&x, parts, 1)?)?)?;
         &x + (layer.down.forward(&up)? * gate(1)?)?
     }
 
@@ -160,6 +168,6 @@ impl Predictor {
         let context = context.broadcast_as((hidden.dim(0)?, cameras, self.width))?.contiguous()?;
         let context = context.reshape((tokens.dim(0)?, 1, self.width))?;
         let x = self.patch_in.forward(tokens)?.broadcast_add(&context)?.broadcast_add(&self.patch_place)?;
-        tokens + self.patch_out.forward(&gelu(&x)?)?
+        tokens + self.patch_out.forward(&self.ops.gelu(&x)?)?
     }
 }

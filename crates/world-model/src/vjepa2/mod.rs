@@ -22,4 +22,4 @@ pub use config::{TransformerSize, Vjepa2Config};
 pub use error::Vjepa2Error;
 pub use model::Vjepa2;
 pub use preprocess::{Picture, preprocess};
-pub use verify::{OutputCheck, TOLERANCE, verify};
+pub use verify::{OutputCheck, TOLERANCE, verify, verify_on};

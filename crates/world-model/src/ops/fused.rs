@@ -1,9 +1,11 @@
-//! Fused operations with hand-written gradients: what candle composes from many passes over memory, in one.
+//! The operations in one pass over memory each, with hand-written gradients, on the CPU.
 //!
 //! Each output row is computed by one thread in a fixed order, so results do not depend on the number of threads.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+
+use super::{Attention, EPSILON};
 
 /// `e^x`, relative error below 3e-7, written so that the compiler vectorises it.
 #[inline(always)]
@@ -22,8 +24,6 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((start, end)) = layout.contiguous_offsets() else { bail!("fused operations need contiguous tensors") };
     Ok(&values[start..end])
 }
-
-const EPSILON: f32 = 1e-5;
 
 /// Layer normalisation over the last dimension, without weights (the linear layer that follows has them).
 struct Normalise;
@@ -134,22 +134,7 @@ impl CustomOp2 for GeluBackward {
     }
 }
 
-/// Multi-head attention over `qkv` of shape (sequences, length, 3 * width), giving (sequences, length, width).
-///
-/// With a band, position `i` sees `i - band + 1 ..= i` only, and each step back costs a head's own slope (ALiBi, Press et
-/// al. 2022), so that a stream of any length needs no positions.
-#[derive(Clone, Copy)]
-pub(crate) struct Attention {
-    pub(crate) heads: usize,
-    pub(crate) band: Option<usize>,
-}
-
 impl Attention {
-    /// The cost of one step back for a head.
-    pub(crate) fn slope(&self, head: usize) -> f32 {
-        0.5f32.powi(2 * head as i32 + 1)
-    }
-
     /// The keys that position `i` of `length` sees.
     fn seen(&self, i: usize, length: usize) -> std::ops::Range<usize> {
         match self.band {
@@ -302,52 +287,24 @@ impl CustomOp2 for AttentionBackward {
     }
 }
 
-/// Layer normalisation over the last dimension, without weights.
-pub(crate) fn normalise(x: &Tensor) -> Result<Tensor> {
+/// See [`super::Ops::normalise`].
+pub(super) fn normalise(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Normalise)
 }
 
-/// GELU in its tanh form.
-pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
+/// See [`super::Ops::gelu`].
+pub(super) fn gelu(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Gelu)
 }
 
 /// See [`Attention`].
-pub(crate) fn attention(qkv: &Tensor, attention: Attention) -> Result<Tensor> {
+pub(super) fn attention(qkv: &Tensor, attention: Attention) -> Result<Tensor> {
     qkv.contiguous()?.apply_op1(attention)
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
-
     use super::*;
-
-    /// The analytic gradient of `f` at `x` against central differences, in a weighted sum of its outputs.
-    fn gradient_error(shape: &[usize], f: impl Fn(&Tensor) -> Result<Tensor>) -> f32 {
-        let n: usize = shape.iter().product();
-        let values: Vec<f32> = (0..n).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0) * 1.3).collect();
-        let weigh = |y: Tensor| -> Result<Tensor> {
-            let m = y.elem_count();
-            let w: Vec<f32> = (0..m).map(|i| ((i * 53 % 97) as f32 / 48.0) - 1.0).collect();
-            (y.flatten_all()? * Tensor::from_vec(w, m, &Device::Cpu)?)?.sum_all()
-        };
-        let x = Var::from_tensor(&Tensor::from_vec(values.clone(), shape, &Device::Cpu).unwrap()).unwrap();
-        let grads = weigh(f(&x).unwrap()).unwrap().backward().unwrap();
-        let analytic: Vec<f32> = grads.get(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        let mut worst = 0f32;
-        for i in (0..n).step_by(7) {
-            let at = |delta: f32| -> f32 {
-                let mut moved = values.clone();
-                moved[i] += delta;
-                let x = Tensor::from_vec(moved, shape, &Device::Cpu).unwrap();
-                weigh(f(&x).unwrap()).unwrap().to_scalar().unwrap()
-            };
-            let numeric = (at(5e-3) - at(-5e-3)) / 1e-2;
-            worst = worst.max((numeric - analytic[i]).abs() / (1.0 + numeric.abs()));
-        }
-        worst
-    }
 
     #[test]
     fn exp_is_exp() {
@@ -355,13 +312,5 @@ mod tests {
             let x = i as f32 * 0.1;
             assert!((exp(x) / x.exp() - 1.0).abs() < 2e-5, "{x}");
         }
-    }
-
-    #[test]
-    fn gradients_agree_with_differences() {
-        assert!(gradient_error(&[5, 8], normalise) < 1e-2);
-        assert!(gradient_error(&[5, 8], gelu) < 1e-2);
-        assert!(gradient_error(&[2, 6, 24], |x| attention(x, Attention { heads: 2, band: None })) < 1e-2);
-        assert!(gradient_error(&[2, 6, 24], |x| attention(x, Attention { heads: 2, band: Some(3) })) < 1e-2);
     }
 }
