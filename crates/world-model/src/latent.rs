@@ -10,6 +10,7 @@ use crate::device::ComputeDevice;
 use crate::file::{Broken, Store};
 use crate::network::{Batch, Network, Shape};
 use crate::normalise::Scaling;
+use crate::patch_features::FEATURES;
 use crate::predictor::{CONTEXT, Memory};
 use crate::residual::{Plan, TagState, action_values, known_values};
 use crate::spec::{ModelSpec, Size};
@@ -151,7 +152,7 @@ pub(crate) struct LatentOutput {
     pub(crate) hidden: Tensor,
     /// Averaged errors by modality; empty before anything was predicted.
     pub(crate) errors: Vec<f32>,
-    /// Averaged errors by camera and patch; NaN for a camera that cannot be seen.
+    /// Errors by camera and patch; NaN for a camera that cannot be seen.
     pub(crate) patch_errors: Vec<f32>,
     /// Whether nothing was absent for as long as the predictor looks back.
     pub(crate) complete: bool,
@@ -220,22 +221,21 @@ impl Latent {
         if state.ahead.len() > HORIZONS[5] as usize {
             state.ahead.pop_front();
         }
-        if let Some(tokens) = pictures {
-            let now: Vec<f32> = tokens.flatten_all()?.to_vec1()?;
+        if let Some(patches) = pictures {
+            let now: Vec<f32> = patches.features.flatten_all()?.to_vec1()?;
             if let Some(expected) = &state.patches {
-                let width = shape.size.width;
                 let mut found: Vec<f32> =
-                    expected.chunks(width).zip(now.chunks(width)).map(|(a, b)| distance(a, b)).collect();
+                    expected.chunks(FEATURES).zip(now.chunks(FEATURES)).map(|(a, b)| distance(a, b)).collect();
                 for (patches, visible) in found.chunks_mut(PATCHES).zip(&batch.visible) {
                     if !visible {
                         patches.fill(f32::NAN);
                     }
                 }
-                average(&mut state.patch_errors, &found);
+                state.patch_errors = found;
             }
             // Nothing can be expected of the first picture after a gap.
             let all = batch.visible.iter().all(|v| *v);
-            let expected = self.network.patches_ahead(&hidden, &tokens)?.flatten_all()?.to_vec1()?;
+            let expected = self.network.patches_ahead(&hidden, &patches)?.flatten_all()?.to_vec1()?;
             state.patches = all.then_some(expected);
         }
         let (errors, patch_errors) =

@@ -30,6 +30,7 @@ mod network;
 mod normalise;
 mod ops;
 mod params;
+mod patch_features;
 mod predictor;
 mod readout;
 mod residual;

@@ -9,10 +9,21 @@ use sightglass_protocol::HORIZONS;
 use crate::camera_encoder::PATCHES;
 use crate::ops::{Attention, Ops, exp};
 use crate::params::{Linear, Params};
+use crate::patch_features::FEATURES;
 use crate::spec::Size;
 
 /// States that a layer looks back on, its own included.
 pub(crate) const CONTEXT: usize = 16;
+
+/// Layers in which the patches of a picture look at each other: what moves comes from a neighbour.
+const PATCH_LAYERS: usize = 2;
+
+struct PatchLayer {
+    qkv: Linear,
+    out: Linear,
+    up: Linear,
+    down: Linear,
+}
 
 struct Layer {
     condition: Linear,
@@ -32,6 +43,7 @@ pub(crate) struct Predictor {
     patch_in: Linear,
     patch_context: Linear,
     patch_place: Tensor,
+    patch_layers: Vec<PatchLayer>,
     patch_out: Linear,
     attention: Attention,
     width: usize,
@@ -66,10 +78,21 @@ impl Predictor {
             actions_out: params.linear("predictor.actions.outward", width, width, true)?,
             layers,
             horizons: params.linear("predictor.horizons", width, HORIZONS.len() * modalities * size.latent, true)?,
-            patch_in: params.linear("predictor.patch.inward", width, width, false)?,
+            patch_in: params.linear("predictor.patch.inward", width + FEATURES, width, false)?,
             patch_context: params.linear("predictor.patch.context", width, width, false)?,
             patch_place: params.uniform("predictor.patch.place", &[1, PATCHES, width], 0.3)?,
-            patch_out: params.linear("predictor.patch.outward", width, width, true)?,
+            patch_layers: (0..PATCH_LAYERS)
+                .map(|i| {
+                    let name = |part: &str| format!("predictor.patch.layer.{i}.{part}");
+                    Ok(PatchLayer {
+                        qkv: params.linear(&name("qkv"), width, 3 * width, false)?,
+                        out: params.scaled_linear(&name("out"), width, width, false, 0.5)?,
+                        up: params.linear(&name("up"), width, 2 * width, false)?,
+                        down: params.scaled_linear(&name("down"), 2 * width, width, false, 0.5)?,
+                    })
+                })
+                .collect::<Result<_>>()?,
+            patch_out: params.scaled_linear("predictor.patch.outward", width, FEATURES, true, 0.1)?,
             attention: Attention { heads: size.heads, band: Some(CONTEXT) },
             width,
             ops: params.ops(),
@@ -160,14 +183,21 @@ impl Predictor {
         self.horizons.forward(hidden)
     }
 
-    /// Hidden states (ticks, width) and patch tokens (ticks * cameras, `PATCHES`, width) to the normalised patch tokens
-    /// one tick later.
-    pub(crate) fn patches_ahead(&self, hidden: &Tensor, tokens: &Tensor) -> Result<Tensor> {
+    /// Hidden states (ticks, width), patch tokens (ticks * cameras, `PATCHES`, width) and their features (ticks * cameras,
+    /// `PATCHES`, `FEATURES`) to the features one tick later.
+    pub(crate) fn patches_ahead(&self, hidden: &Tensor, tokens: &Tensor, features: &Tensor) -> Result<Tensor> {
         let cameras = tokens.dim(0)? / hidden.dim(0)?;
         let context = self.patch_context.forward(hidden)?.unsqueeze(1)?;
         let context = context.broadcast_as((hidden.dim(0)?, cameras, self.width))?.contiguous()?;
         let context = context.reshape((tokens.dim(0)?, 1, self.width))?;
-        let x = self.patch_in.forward(tokens)?.broadcast_add(&context)?.broadcast_add(&self.patch_place)?;
-        tokens + self.patch_out.forward(&self.ops.gelu(&x)?)?
+        let known = Tensor::cat(&[tokens, features], 2)?;
+        let mut x = self.patch_in.forward(&known)?.broadcast_add(&context)?.broadcast_add(&self.patch_place)?;
+        for layer in &self.patch_layers {
+            let qkv = layer.qkv.forward(&self.ops.normalise(&x)?)?;
+            let seen = self.ops.attention(&qkv, Attention { heads: self.attention.heads, band: None })?;
+            x = (x + layer.out.forward(&seen)?)?;
+            x = (&x + layer.down.forward(&self.ops.gelu(&layer.up.forward(&self.ops.normalise(&x)?)?)?)?)?;
+        }
+        features + self.patch_out.forward(&self.ops.normalise(&x)?)?
     }
 }
