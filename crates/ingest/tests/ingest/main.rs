@@ -3,6 +3,8 @@
 mod aligning;
 mod cameras;
 mod feeds;
+mod modbus;
+mod peers;
 mod plants;
 mod real_recordings;
 mod recording;
