@@ -24,7 +24,7 @@ use crate::{
     feeding::{CameraPad, Feeding, time_of},
     inlets::{Delivery, INLET_PICTURES_MAX, INLET_ROWS_MAX, Inlets},
     merge::{Merge, Recorders},
-    modbussrc,
+    modbussrc, mqttsrc,
     pacer::Pacer,
     payload,
     picture_tap::{PictureTap, StreamTime, follow_events},
@@ -399,8 +399,8 @@ impl<'a> Start<'a> {
     ) -> Result<gst::Bin, IngestError> {
         let element = match &source.kind {
             SourceKind::Modbus(device) => modbussrc::for_device(&source.name, device, tags, self.base)?,
-            // Files and the simulator are not live.
-            SourceKind::Mqtt(_) | SourceKind::File(_) | SourceKind::Simulator => {
+            SourceKind::Mqtt(broker) => mqttsrc::for_broker(&source.name, broker, tags, self.base)?,
+            SourceKind::File(_) | SourceKind::Simulator => {
                 return Err(IngestError::Source { origin: source.name.clone(), reason: "is not live".to_owned() });
             }
         };

@@ -71,3 +71,16 @@ pub(crate) fn samples_pad_templates() -> &'static [gst::PadTemplate] {
     });
     &TEMPLATES
 }
+
+/// The host and the port of `10.0.0.7:502` or `[fe80::1]:502`.
+pub(crate) fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then_some(())?;
+    Some((host.to_owned(), port.parse().ok()?))
+}
+
+/// A host and its port as [`host_and_port`] reads them.
+pub(crate) fn joined(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

@@ -1,6 +1,6 @@
 //! Where a secret is: a plant file never holds one, and no error shows what somebody wrote there by mistake.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 /// Where a password is. It is read anew each time that it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,27 @@ pub enum SecretRef {
     Environment(String),
     /// `file:PATH`: the first line of a file, without the end of the line (the parser has joined the plant file's folder).
     File(PathBuf),
+}
+
+impl SecretRef {
+    /// Reads `env:NAME` or `file:PATH`; `None` where the text is neither. It may be the secret itself then, and is not to
+    /// be shown.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.trim().split_once(':')? {
+            ("env", name) if !name.is_empty() => Some(Self::Environment(name.to_owned())),
+            ("file", path) if !path.is_empty() => Some(Self::File(path.into())),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
 }
 
 /// Keys whose text may be a secret that somebody wrote in the wrong place.

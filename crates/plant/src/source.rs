@@ -267,13 +267,11 @@ impl Parser<'_> {
     /// Where a secret is. What stands there instead of that is not repeated.
     fn secret(&self, section: &Section<'_>, key: &str) -> Option<SecretRef> {
         let text = section.text(key)?;
-        let reference = match text.value.trim().split_once(':') {
-            Some(("env", name)) if !name.is_empty() => Some(SecretRef::Environment(name.to_owned())),
-            Some(("file", path)) if !path.is_empty() => {
-                return self.path(&At { value: path.to_owned(), span: text.span }).map(SecretRef::File);
-            }
-            _ => None,
-        };
+        let reference = SecretRef::parse(&text.value);
+        if let Some(SecretRef::File(path)) = &reference {
+            let path = At { value: path.to_string_lossy().into_owned(), span: text.span };
+            return self.path(&path).map(SecretRef::File);
+        }
         if reference.is_none() {
             let message = format!("'{key}' of [[source]] does not say where the {key} is");
             let advice = "a plant file holds no secret; write env:NAME for an environment variable or file:PATH for the \

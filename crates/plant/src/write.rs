@@ -6,7 +6,7 @@ use sightglass_protocol::Role;
 
 use crate::{
     CameraFeed, Device, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload, MqttVersion, Plant,
-    SampleFormat, SampleLayout, SecretRef, SourceKind, WordOrder,
+    SampleFormat, SampleLayout, SourceKind, WordOrder,
 };
 
 /// The text of a plant file that reads back as `plant`, without its retention: it is for replaying what was recorded.
@@ -157,10 +157,8 @@ fn mqtt(text: &mut Text, broker: &MqttBroker) {
     if let Some(user) = &broker.user {
         text.quoted("user", user);
     }
-    match &broker.password {
-        None => {}
-        Some(SecretRef::Environment(name)) => text.quoted("password", &format!("env:{name}")),
-        Some(SecretRef::File(path)) => text.quoted("password", &format!("file:{}", path.to_string_lossy())),
+    if let Some(password) = &broker.password {
+        text.quoted("password", &password.to_string());
     }
     text.quoted("keep_alive", &span(broker.keep_alive_ns));
     match &broker.payload {

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     live::{LiveStream, set_up},
-    properties::{array_of_strings, integers, samples_pad_templates, span, strings, tag_numbers, tags_of, text, whole},
+    properties::{
+        array_of_strings, host_and_port, integers, samples_pad_templates, span, strings, tag_numbers, tags_of, text,
+        whole,
+    },
 };
 
 static CAT: LazyLock<gst::DebugCategory> =
@@ -66,9 +69,8 @@ impl Default for Settings {
 
 impl Settings {
     fn poll(&self) -> Result<PollSettings, String> {
-        let (host, port) = self.address.rsplit_once(':').ok_or_else(|| self.no_address())?;
-        let port = port.parse().map_err(|_| self.no_address())?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let (host, port) = host_and_port(&self.address)
+            .ok_or_else(|| format!("address '{}' must be a host and a port, such as 10.0.0.7:502", self.address))?;
         let framing = match self.framing.as_str() {
             "tcp" => ModbusFraming::Tcp,
             "rtu" => ModbusFraming::Rtu,
@@ -103,10 +105,6 @@ impl Settings {
             wanted: wanted.collect(),
             tags,
         })
-    }
-
-    fn no_address(&self) -> String {
-        format!("address '{}' must be a host and a port, such as 10.0.0.7:502", self.address)
     }
 }
 

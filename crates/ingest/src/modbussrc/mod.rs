@@ -8,7 +8,10 @@ use gst::{glib, prelude::*};
 use sightglass_plant::{ModbusDevice, ModbusFraming, ModbusPoint, Tag, WordOrder};
 use sightglass_protocol::UtcNanos;
 
-use crate::{IngestError, properties::numbers_of};
+use crate::{
+    IngestError,
+    properties::{joined, numbers_of},
+};
 
 pub mod decode;
 mod imp;
@@ -59,14 +62,13 @@ pub(crate) fn for_device(
     let error = |reason: String| IngestError::Source { origin: origin.to_owned(), reason };
     let addresses: Vec<String> = tags.iter().map(|tag| tag.address.clone()).collect();
     points(device.map.as_deref(), &addresses).map_err(error)?;
-    let host = if device.host.contains(':') { format!("[{}]", device.host) } else { device.host.clone() };
     let framing = match device.framing {
         ModbusFraming::Tcp => "tcp",
         ModbusFraming::Rtu => "rtu",
     };
     let order = ORDERS.iter().find(|(_, order)| *order == device.word_order).map_or("abcd", |(word, _)| word);
     let mut element = gst::ElementFactory::make(NAME)
-        .property("address", format!("{host}:{}", device.port))
+        .property("address", joined(&device.host, device.port))
         .property("framing", framing)
         .property("unit", u32::from(device.unit))
         .property("word-order", order)

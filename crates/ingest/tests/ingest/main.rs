@@ -4,6 +4,7 @@ mod aligning;
 mod cameras;
 mod feeds;
 mod modbus;
+mod mqtt;
 mod peers;
 mod plants;
 mod real_recordings;
