@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 
 /// Batches of samples of one source that wait for the pipeline.
 pub(crate) const OUTBOX_BATCHES_MAX: usize = 1024;
+/// The most samples that are taken out at once.
+const TAKEN_SAMPLES_MAX: usize = 512;
 /// States of one source that wait beside them; of more, the latest counts.
 const OUTBOX_STATES_MAX: usize = 64;
 
@@ -115,11 +117,7 @@ impl Outbox {
                 return Taken::Flushing;
             }
             if let Some((arrival, item)) = state.items.pop_front() {
-                if matches!(item, Item::Samples(_)) {
-                    state.batches -= 1;
-                    self.emptied.notify_one();
-                }
-                return Taken::Item(arrival, item);
+                return Taken::Item(arrival, self.with_followers(&mut state, item));
             }
             if state.closed {
                 return Taken::Closed;
@@ -130,6 +128,21 @@ impl Outbox {
             }
             state = self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// An item that was taken, with the samples that wait right behind it: what floods goes on in large pieces.
+    fn with_followers(&self, state: &mut State, item: Item) -> Item {
+        let Item::Samples(mut samples) = item else { return item };
+        state.batches -= 1;
+        while let Some((_, Item::Samples(more))) = state.items.front()
+            && samples.len() + more.len() <= TAKEN_SAMPLES_MAX
+        {
+            samples.extend_from_slice(more);
+            state.items.pop_front();
+            state.batches -= 1;
+        }
+        self.emptied.notify_one();
+        Item::Samples(samples)
     }
 
     /// Lets the streaming thread go, or lets it wait again.
@@ -166,9 +179,10 @@ mod tests {
         for index in 0..OUTBOX_STATES_MAX + 3 {
             outbox.tell(UtcNanos(1), HealthState::Failure, index.to_string());
         }
-        for value in 0..OUTBOX_BATCHES_MAX {
-            let expected = Taken::Item(UtcNanos(0), Item::Samples(batch(value as f64)));
-            assert_eq!(outbox.take(Duration::ZERO), expected);
+        for half in 0..2 {
+            let values = TAKEN_SAMPLES_MAX * half..TAKEN_SAMPLES_MAX * (half + 1);
+            let expected = Item::Samples(values.flat_map(|value| batch(value as f64)).collect());
+            assert_eq!(outbox.take(Duration::ZERO), Taken::Item(UtcNanos(0), expected));
         }
         let states: Vec<_> = std::iter::from_fn(|| match outbox.take(Duration::ZERO) {
             Taken::Item(_, Item::Health(_, reason)) => Some(reason),
@@ -192,7 +206,7 @@ mod tests {
             let send = outbox.send(UtcNanos(0), batch(-1.0));
             tokio::pin!(send);
             assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(send.as_mut().poll(cx).is_pending())).await);
-            assert_eq!(outbox.take(Duration::ZERO), Taken::Item(UtcNanos(0), Item::Samples(batch(0.0))));
+            assert!(matches!(outbox.take(Duration::ZERO), Taken::Item(_, Item::Samples(_))));
             send.await;
         });
         assert_eq!(outbox.take_dropped(), 0);

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     peers::{Live, Peer, Process, is, last, left_out, python, told},
-    plants::{plant, with_tags},
+    plants::{Outcome, plant, with_tags},
 };
 
 /// A running mosquitto.
@@ -280,6 +280,68 @@ fn a_line_without_its_broker_ticks_and_stops_at_once() {
     let mut line = Live::start(&reading(broker(free_port(), MqttVersion::V3, MqttPayload::Plain), &["a"]));
     line.until("it is told", |outcome| told(outcome, HealthState::Failure, "no connection"));
     line.until("bad, and ticks", |outcome| is(outcome, 0, Quality::Bad) && outcome.ticks.len() >= 3);
+}
+
+#[test]
+fn a_flood_is_limited_and_counted_and_its_neighbours_go_on() {
+    let (Some(python), Some(program)) = (python("paho.mqtt, pysparkplug, pymodbus"), mosquitto()) else { return };
+    let server = Broker::start(
+        &program,
+        tempfile::tempdir().expect("a folder"),
+        free_port(),
+        "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0",
+    );
+    let units = json!({ "1": [{ "table": "holding", "register": 0, "type": "u16", "value": 5 }] });
+    let neighbour = Peer::start(&python, "modbus_server.py", &[&json!({ "units": units }).to_string()]);
+    let device = |port: u16| {
+        let text = format!(
+            "[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n[[source]]\nname = \"s\"\nkind = \"modbus\"\n\
+             address = \"127.0.0.1:{port}\"\n[[tag]]\nname = \"a\"\nrole = \"measurement\"\naddress = \"holding:0\"\n"
+        );
+        let plant = sightglass_plant::parse(&text, "plant.toml", Path::new("")).expect("a plant");
+        plant.sources[0].kind.clone()
+    };
+    // Beside a device that answers and one that is not there.
+    let flooded = reading(broker(server.port, MqttVersion::V3, MqttPayload::Plain), &["flood"]);
+    let plant = with_tags(flooded, device(neighbour.port()), &["holding:0"]);
+    let mut plant = with_tags(plant, device(free_port()), &["holding:0"]);
+    plant.tags.iter_mut().for_each(|tag| tag.period_ns = SECOND / 10);
+    let mut line = Live::start(&plant);
+    line.until("both are there", |outcome| {
+        is(outcome, 1, Quality::Good) && outcome.reasons().contains("is connected") && is(outcome, 2, Quality::Bad)
+    });
+    line.forget();
+
+    let mut peer = publisher(&python, &json!({ "port": server.port }));
+    let count = 20_000;
+    peer.begin(&json!({ "flood": "flood", "count": count }));
+    let is_in = |value: f64| move |outcome: &Outcome| last(outcome, 0).is_some_and(|sample| sample.value == value);
+    let sending = std::thread::spawn(move || {
+        peer.answer();
+        publish(&mut peer, "flood", "-2");
+        peer
+    });
+    line.until("what comes after the flood", is_in(-2.0));
+    let mut peer = sending.join().expect("the publisher goes on");
+    let times: Vec<_> = line.outcome.samples.iter().filter(|s| s.tag.0 == 1).map(|s| s.time).collect();
+    let longest = times.windows(2).map(|pair| pair[1].since(pair[0])).max().unwrap_or(i64::MAX);
+    assert!(longest < SECOND, "{longest} ns without a value of the neighbour");
+
+    // Nobody takes what comes: the queues fill, and what has no room is counted.
+    peer.tell(&json!({ "flood": "flood", "count": 2 * count }));
+    line.until("what had room", |outcome| outcome.reasons().contains("values were dropped"));
+    line.until("the flood is over", |outcome| told(outcome, HealthState::Good, "is connected"));
+    let values: Vec<_> = line.outcome.samples.iter().filter(|s| s.tag.0 == 0).map(|s| s.value).collect();
+    let floods = values.split(|value| *value == -2.0);
+    assert!(floods.into_iter().all(<[f64]>::is_sorted), "what is not dropped comes once, in order");
+    // A count rises until its flood is over.
+    let counts = line.outcome.health.iter().filter_map(|health| {
+        let (before, _) = health.reason.split_once(" values were dropped")?;
+        before.rsplit_once(' ')?.1.parse::<usize>().ok()
+    });
+    let counts: Vec<_> = counts.chain([0]).collect();
+    let dropped: usize = counts.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum();
+    assert_eq!(values.len() + dropped, 3 * count as usize + 1, "each value is there or counted");
 }
 
 /// A node of a Sparkplug group that speaks through a publisher.

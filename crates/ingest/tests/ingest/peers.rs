@@ -84,11 +84,17 @@ impl Peer {
 
     /// Gives a command and waits until it is done.
     pub(crate) fn tell(&mut self, command: &serde_json::Value) -> String {
-        writeln!(self.commands, "{command}").expect("the peer listens");
+        self.begin(command);
         self.answer()
     }
 
-    fn answer(&mut self) -> String {
+    /// Gives a command.
+    pub(crate) fn begin(&mut self, command: &serde_json::Value) {
+        writeln!(self.commands, "{command}").expect("the peer listens");
+    }
+
+    /// Waits until what was begun is done.
+    pub(crate) fn answer(&mut self) -> String {
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("the peer answers");
         assert!(!line.is_empty(), "the peer has ended; what it said stands above");

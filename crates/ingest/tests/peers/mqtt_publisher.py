@@ -2,7 +2,7 @@
 
 The first argument is JSON: `port`, and perhaps `user`, `password`, `ca`, `certificate`, `key`. The first line printed is
 the port. Then one JSON object a line is read, and answered by a line when the broker has it: `publish` (topic) with
-`payload` or `hex`, and `retain`; `sparkplug` (NBIRTH, …) of a `group`, `node` and perhaps `device`, with `seq`, `bd_seq`,
+`payload` or `hex`, and `retain`; `flood` (topic) with `count` numbers from 0 on; `sparkplug` (NBIRTH, …) of a `group`, `node` and perhaps `device`, with `seq`, `bd_seq`,
 `timestamp` and `metrics`; `will`: a second client of this `bd_seq` connects, to die later; `die`: it is cut off; `asked`:
 wait until so many rebirth requests have come. The program ends with its standard input.
 """
@@ -42,6 +42,7 @@ class Requests:
 
 def connect(spec, on_message=None, will=None):
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.max_queued_messages_set(0)
     if "user" in spec:
         client.username_pw_set(spec["user"], spec["password"])
     if "ca" in spec:
@@ -122,6 +123,11 @@ def main():
             publish(command["publish"], payload, command.get("retain", False))
         elif "sparkplug" in command:
             publish(topic_of(command, command["sparkplug"]), payload_of(command), command.get("retain", False))
+        elif "flood" in command:
+            last = None
+            for number in range(command["count"]):
+                last = client.publish(command["flood"], str(number), qos=1)
+            last.wait_for_publish(ANSWER_S)
         elif "will" in command:
             will = (topic_of(command, "NDEATH"), death({"bd_seq": command["will"]}), 1, False)
             mortal = connect(spec, will=will)
