@@ -8,10 +8,12 @@
 
 use gst::{glib, prelude::*};
 use sightglass_plant::{JsonTime, MqttBroker, MqttPayload, MqttVersion, Tag};
-use sightglass_protocol::UtcNanos;
+use sightglass_protocol::{Sample, TagId, UtcNanos};
 
+use self::reader::{Message, Reader};
 use crate::{
     IngestError,
+    live::Faults,
     properties::{joined, numbers_of},
 };
 
@@ -45,6 +47,29 @@ const TIME_FORMATS: [(&str, JsonTime); 5] = [
     ("us", JsonTime::Microseconds),
     ("ns", JsonTime::Nanoseconds),
 ];
+
+/// What a source with these tags makes of messages (topic and payload) that all arrive at one time, in their order: the
+/// whole way from foreign bytes to samples, without a broker. Tags count from 0.
+///
+/// # Errors
+/// An address that does not fit the payload. Whatever the messages hold is no error, and no panic.
+pub fn read_all(
+    payload: &MqttPayload,
+    addresses: &[&str],
+    messages: &[(&str, &[u8])],
+    arrival: UtcNanos,
+) -> Result<Vec<Sample>, String> {
+    let tag = |(at, address): (usize, &&str)| ((*address).to_owned(), TagId::from_index(at));
+    let wanted: Vec<_> = addresses.iter().enumerate().map(tag).collect();
+    let mut reader = Reader::new(payload, &wanted)?;
+    let mut faults = Faults::new();
+    let mut samples = Vec::new();
+    for (topic, payload) in messages {
+        let message = Message { topic, payload, is_retained: false, arrival };
+        samples.extend(reader.read(message, &mut faults).samples);
+    }
+    Ok(samples)
+}
 
 /// The element for this broker, with PTS 0 at `base`.
 pub(crate) fn for_broker(
@@ -89,4 +114,41 @@ pub(crate) fn for_broker(
         }
     };
     element.build().map_err(|problem| error(problem.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sightglass_protocol::{Quality, time::SECOND};
+
+    use super::*;
+
+    const ARRIVAL: UtcNanos = UtcNanos(1_795_508_100 * SECOND);
+
+    #[test]
+    fn messages_become_samples_in_their_order() {
+        let messages: [(&str, &[u8]); 3] = [("b", b"2"), ("a", b"x"), ("other", b"3")];
+        let samples = read_all(&MqttPayload::Plain, &["a", "b"], &messages, ARRIVAL).expect("addresses");
+        let got: Vec<_> = samples.iter().map(|sample| (sample.tag.0, sample.quality, sample.time)).collect();
+        assert_eq!(got, [(1, Quality::Good, ARRIVAL), (0, Quality::Bad, ARRIVAL)]);
+        assert!(read_all(&MqttPayload::Plain, &["a/#"], &[], ARRIVAL).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_messages_make_it_panic(messages in prop::collection::vec((any::<String>(), any::<Vec<u8>>()), 0..20)) {
+            let json = MqttPayload::Json {
+                time: "t".parse().ok(), time_format: JsonTime::Auto, quality: "q".parse().ok(),
+            };
+            let all: Vec<(&str, &[u8])> = messages
+                .iter()
+                .flat_map(|(topic, payload)| ["a", "spBv1.0/g/NBIRTH/n", topic].map(|topic| (topic, &payload[..])))
+                .collect();
+            for (payload, address) in
+                [(MqttPayload::Plain, "a"), (json, "a#x[0]"), (MqttPayload::Sparkplug, "g/n#m")]
+            {
+                prop_assert!(read_all(&payload, &[address], &all, ARRIVAL).is_ok());
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ use sightglass_protocol::{
 
 use crate::{
     peers::{Live, Peer, is, last, python, told},
-    plants::{plant, with_tags},
+    plants::{Outcome, plant, with_tags},
 };
 
 const SERVER: &str = "modbus_server.py";
@@ -233,6 +233,30 @@ fn answers_that_are_none_are_bad_and_what_comes_after_them_is_right() {
         line.until("good values again", |outcome| (0..2).all(|tag| is(outcome, tag, Quality::Good)));
         let good = line.outcome.samples.iter().filter(|sample| sample.quality == Quality::Good);
         assert!(good.into_iter().all(|sample| sample.value == f64::from(sample.tag.0 + 1)), "no value is made up");
+    }
+}
+
+#[test]
+fn an_answer_that_comes_late_is_never_taken_for_another() {
+    let Some(python) = python("pymodbus") else { return };
+    let units = json!({ "1": [holding(0, "u16", 1.0), holding(50, "u16", 2.0)] });
+    for (word, framing) in [("tcp", ModbusFraming::Tcp), ("rtu", ModbusFraming::Rtu)] {
+        let mut peer = server(&python, 0, word, &units);
+        let device = ModbusDevice { framing, ..device(peer.port()) };
+        let mut line = Live::start(&reading(device, &["holding:0", "holding:50"]));
+        line.until("good values", |outcome| (0..2).all(|tag| is(outcome, tag, Quality::Good)));
+        peer.tell(&json!({ "unit": 1, "table": "holding", "register": 0, "fault": "late" }));
+        line.until("it is bad", |outcome| is(outcome, 0, Quality::Bad));
+        let good = |outcome: &Outcome| {
+            outcome.samples.iter().filter(|sample| sample.tag.0 == 1 && sample.quality == Quality::Good).count()
+        };
+        let before = good(&line.outcome);
+        line.until("the other goes on", |outcome| good(outcome) >= before + 5);
+        assert!(is(&line.outcome, 0, Quality::Bad), "{}", line.outcome.reasons());
+        peer.tell(&json!({ "unit": 1, "table": "holding", "register": 0, "fault": null }));
+        line.until("it is good again", |outcome| is(outcome, 0, Quality::Good));
+        let values = line.outcome.samples.iter().filter(|sample| sample.quality == Quality::Good);
+        assert!(values.into_iter().all(|sample| sample.value == f64::from(sample.tag.0 + 1)), "each has its own");
     }
 }
 

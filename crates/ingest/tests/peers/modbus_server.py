@@ -1,8 +1,8 @@
 """A Modbus server of pymodbus on loopback, with faults by command.
 
 The first argument is JSON: `framing` (tcp, rtu), `port` (0: any), `units`: of each the points `table`, `register`,
-`type`, `order`, `value`. The first line printed is the port. Then one JSON object a line is read: `set` a point of a unit, `fault` a register (an exception code, `stall`, or
-null), or `spoil` what is sent from now on (`crc`, `short`, `garbage`, `transaction`, null); each is answered by a line.
+`type`, `order`, `value`. The first line printed is the port. Then one JSON object a line is read: `set` a point of a unit, `fault` a register (an exception code, `stall`, `late`,
+or null), or `spoil` what is sent from now on (`crc`, `short`, `garbage`, `transaction`, null); each is answered by a line.
 The server ends with its standard input.
 """
 
@@ -16,6 +16,8 @@ from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+# Longer than the tests wait for an answer.
+LATE_S = 0.4
 TABLES = ["coil", "discrete", "holding", "input"]
 # The function code that reads a table, in the order of the tables.
 READS = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
@@ -60,6 +62,8 @@ class Unit:
             fault = self.faults.get((table, register))
             if fault == "stall":
                 await asyncio.sleep(3600)
+            elif fault == "late":
+                await asyncio.sleep(LATE_S)
             elif fault is not None:
                 return ExcCodes(fault)
         for register, value in self.cells[table].items():
