@@ -265,3 +265,16 @@ fn a_secret_that_was_written_into_the_file_is_in_no_error() {
     let broken = SMALLEST.replace("kind = \"file\"", "kind = \"mqtt\"\npassword = \"S3CR3T");
     assert!(!parsed(&broken).unwrap_err().fancy().contains("S3CR3T"));
 }
+
+#[test]
+fn the_examples_of_the_page_on_sources_are_good() {
+    let page = include_str!("../../../docs/sources.md");
+    let examples: Vec<&str> =
+        page.split("```toml").skip(1).map(|after| after.split("```").next().unwrap_or_default()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let text = format!("[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n{example}");
+        let plant = parsed(&text).unwrap_or_else(|errors| panic!("{}", errors.fancy()));
+        assert!(plant.sources[0].kind.is_live() && plant.tags.len() == 1);
+    }
+}

@@ -172,6 +172,15 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_page_on_sources_is_a_map() {
+        let page = include_str!("../../../../docs/sources.md");
+        let example = page.split("```csv\n").nth(1).and_then(|after| after.split("```").next()).expect("an example");
+        let map = parse(example.as_bytes()).expect("a map");
+        assert_eq!(map.get("Level"), "holding:100 f32 cdab scale=0.1".parse().ok().as_ref());
+        assert_eq!(map.get("Pump on"), "40012".parse().ok().as_ref());
+    }
+
+    #[test]
     fn everything_that_is_wrong_is_told_with_its_line() {
         assert!(faults("").contains("no column 'name'"));
         assert!(faults("name,register,scael\n").contains("'scael'; did you mean 'scale'?"));
