@@ -16,6 +16,7 @@ use crate::{
 pub mod decode;
 mod imp;
 pub mod map;
+mod pace;
 mod poll;
 mod request;
 

@@ -20,16 +20,15 @@ use tokio_modbus::{
 
 use super::{
     decode::{Answer, decode},
+    pace::{MISSED_SHARE, Pace, periods_late},
     request::{Block, Limits, Wanted, plan},
 };
 use crate::live::{Backoff, Faults, Outbox, now};
 
 /// A unit is held for silent after so many time-outs in a row.
 const UNIT_TIMEOUTS_MAX: u32 = 2;
-/// So long is it counted how many reads came in time, before that is judged.
-const PACE_WINDOW: Duration = Duration::from_secs(10);
-/// The device is too slow when more than one of so many reads is left out.
-const PACE_MISSED_SHARE: u32 = 10;
+/// A shorter wait for room in the queue is none.
+const HELD_BACK_MIN: Duration = Duration::from_millis(10);
 
 /// What to read, and how.
 #[derive(Clone, Debug)]
@@ -101,13 +100,6 @@ struct Poller {
     pace: Pace,
 }
 
-/// How many reads were made and left out since it was last judged.
-struct Pace {
-    since: Instant,
-    made: u32,
-    missed: u32,
-}
-
 /// Reads for as long as the element runs.
 pub(crate) async fn run(settings: PollSettings, outbox: Arc<Outbox>) {
     let started = Instant::now();
@@ -121,7 +113,7 @@ pub(crate) async fn run(settings: PollSettings, outbox: Arc<Outbox>) {
         is_lost: false,
         is_new: true,
         backoff: Backoff::default(),
-        pace: Pace { since: started, made: 0, missed: 0 },
+        pace: Pace::new(started),
     };
     loop {
         let ended = match poller.connect().await {
@@ -293,7 +285,13 @@ impl Poller {
             };
             samples.push(self.sample(at, time, value, quality));
         }
+        let handed_over = Instant::now();
         self.outbox.send(time, samples).await;
+        // That the line is slow is not the device's fault.
+        let held_back = handed_over.elapsed();
+        if held_back > HELD_BACK_MIN {
+            self.reads.iter_mut().for_each(|read| read.due += held_back);
+        }
     }
 
     /// Notes that a unit, and with it the connection, answers.
@@ -404,8 +402,7 @@ impl Poller {
             return;
         }
         let period = asked.period.max(Duration::from_millis(1));
-        let late = now.saturating_duration_since(read.due).as_nanos() / period.as_nanos();
-        let late = u32::try_from(late).unwrap_or(u32::MAX);
+        let late = periods_late(read.due, period, now);
         read.due += period.saturating_mul(late.saturating_add(1));
         let is_silent =
             self.units.get(&asked.unit).is_some_and(|unit| unit.timeouts > 0 || unit.silent_until.is_some());
@@ -414,25 +411,18 @@ impl Poller {
         }
     }
 
-    /// Notes a read that was made, and how many were left out since the one before it.
     fn judge_pace(&mut self, missed: u32, now: Instant) {
-        let pace = &mut self.pace;
-        pace.made = pace.made.saturating_add(1);
-        pace.missed = pace.missed.saturating_add(missed);
-        if now - pace.since < PACE_WINDOW {
-            return;
-        }
-        let is_slow = pace.missed > (pace.made.saturating_add(pace.missed)) / PACE_MISSED_SHARE;
-        *pace = Pace { since: now, made: 0, missed: 0 };
-        if is_slow {
-            let reason = format!(
-                "{} answers too slowly for what is asked: more than one of {PACE_MISSED_SHARE} reads is left out; give \
-                 tags longer periods, or read fewer",
-                self.address()
-            );
-            self.faults.set(Fault::Pace, HealthState::OutOfSpecification, reason);
-        } else {
-            self.faults.clear(&Fault::Pace);
+        match self.pace.note(missed, now) {
+            None => {}
+            Some(false) => self.faults.clear(&Fault::Pace),
+            Some(true) => {
+                let reason = format!(
+                    "{} answers too slowly for what is asked: more than one of {MISSED_SHARE} reads is left out; give \
+                     tags longer periods, or read fewer",
+                    self.address()
+                );
+                self.faults.set(Fault::Pace, HealthState::OutOfSpecification, reason);
+            }
         }
     }
 
