@@ -23,6 +23,7 @@ mod foresight;
 mod fusion;
 mod kernels;
 mod latent;
+mod layer;
 mod learn;
 mod model;
 mod network;

@@ -148,7 +148,7 @@ impl Network {
         }
         let tokens = Tensor::cat(&tokens, 1)?;
         let count = cameras * PATCHES + tags;
-        let mask = |see_pictures: bool, see_tags: bool, hide: &[u8]| -> Result<Tensor> {
+        let mask = |see_pictures: bool, see_tags: bool, hide: &[u8]| {
             let mut out = Vec::with_capacity(ticks * count);
             for t in 0..ticks {
                 let hidden = hide.get(t / batch.ticks.max(1)).copied().unwrap_or(0);
@@ -161,12 +161,12 @@ impl Network {
                     out.push(if seen { 0.0 } else { HIDDEN });
                 }
             }
-            Tensor::from_vec(out, (ticks, count), &Device::Cpu)
+            out
         };
-        let mut masks = vec![mask(true, true, hide)?];
+        let mut masks = vec![mask(true, true, hide)];
         if self.shape.modalities() == 3 {
-            masks.push(mask(true, false, &[])?);
-            masks.push(mask(false, true, &[])?);
+            masks.push(mask(true, false, &[]));
+            masks.push(mask(false, true, &[]));
         }
         let states = self.fusion.forward(&tokens, &masks, training)?;
         let states: Vec<Tensor> =

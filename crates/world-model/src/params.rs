@@ -6,6 +6,8 @@ use candle_core::{Device, Result, Tensor, Var, bail};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::ops::linear;
+
 /// Weights by name.
 pub(crate) struct Params {
     vars: BTreeMap<String, Var>,
@@ -93,17 +95,25 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
+    pub(crate) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (inputs, outputs) = self.weight.dims2()?;
-        let mut shape = x.dims().to_vec();
-        let y = x.contiguous()?.reshape(((), inputs))?.matmul(&self.weight)?;
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
+        linear(x, &self.weight, self.bias.as_ref(), false)
+    }
+
+    /// The same of `x` normalised.
+    pub(crate) fn forward_normalised(&self, x: &Tensor) -> Result<Tensor> {
+        linear(x, &self.weight, self.bias.as_ref(), true)
+    }
+
+    /// `x` of shape (.., places, inputs), and to each place its own values, `place` of shape (1, places, outputs).
+    pub(crate) fn forward_placed(&self, x: &Tensor, place: &Tensor) -> Result<Tensor> {
+        let place = match &self.bias {
+            Some(bias) => place.broadcast_add(bias)?,
+            None => place.clone(),
         };
-        if let Some(last) = shape.last_mut() {
-            *last = outputs;
-        }
-        y.reshape(shape)
+        linear(x, &self.weight, Some(&place), false)
     }
 }

@@ -7,7 +7,8 @@ use candle_core::{Device, Result, Tensor};
 use sightglass_protocol::HORIZONS;
 
 use crate::camera_encoder::PATCHES;
-use crate::ops::{Attention, attention, exp, gelu, normalise};
+use crate::kernels::exp;
+use crate::ops::{Attention, attention, gelu, normalise};
 use crate::params::{Linear, Params};
 use crate::spec::Size;
 
@@ -159,7 +160,7 @@ impl Predictor {
         let context = self.patch_context.forward(hidden)?.unsqueeze(1)?;
         let context = context.broadcast_as((hidden.dim(0)?, cameras, self.width))?.contiguous()?;
         let context = context.reshape((tokens.dim(0)?, 1, self.width))?;
-        let x = self.patch_in.forward(tokens)?.broadcast_add(&context)?.broadcast_add(&self.patch_place)?;
+        let x = self.patch_in.forward_placed(tokens, &self.patch_place)?.broadcast_add(&context)?;
         tokens + self.patch_out.forward(&gelu(&x)?)?
     }
 }

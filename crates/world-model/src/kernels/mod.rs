@@ -10,7 +10,9 @@ mod matmul;
 mod norm;
 mod panel;
 mod tile;
+pub(crate) mod training;
 
+pub(crate) use activation::exp;
 pub(crate) use attention::{Attention, Heads, Rotation, Tokens, attention};
 pub(crate) use matmul::{Finish, Part, Product, Rows, matmul};
 pub(crate) use norm::layer_norm;

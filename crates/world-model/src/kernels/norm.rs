@@ -7,7 +7,7 @@ use rayon::prelude::*;
 const LANES: usize = 16;
 
 #[inline(always)]
-fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = row.as_chunks::<LANES>();
     let mut sums = [0f32; LANES];
     for chunk in chunks {
