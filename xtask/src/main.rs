@@ -8,8 +8,12 @@ mod bench_advice;
 mod bench_faults;
 mod bench_history;
 mod bench_physics;
+mod bench_vjepa2;
+mod check_cuda;
+mod check_metal;
 mod demo;
 mod display;
+mod floors;
 mod outcome;
 mod process;
 mod python;
@@ -55,6 +59,10 @@ enum Command {
     /// Kill, cut off and fill up: prints what was lost, and as its last line the figures as `torture_NAME key=value …`
     #[command(subcommand)]
     Torture(Torture),
+    /// Compile the feature `cuda` to the end, with NVIDIA's compiler from PyPI; no GPU is needed
+    CheckCuda,
+    /// Compile the feature `metal` as far as that goes without a Mac
+    CheckMetal,
     /// Make models/demo-line.safetensors anew
     TrainDemo(train::Arguments),
 }
@@ -70,6 +78,8 @@ enum Bench {
     /// The historian beside plain SQLite rows, DuckDB and Parquet files
     #[command(subcommand)]
     History(bench_history::What),
+    /// V-JEPA 2 beside PyTorch: a clip, and a tick of a live stream
+    Vjepa2(bench_vjepa2::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -95,10 +105,13 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
         Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
         Command::Bench(Bench::Physics(arguments)) => bench_physics::run(&workspace, &arguments),
+        Command::Bench(Bench::Vjepa2(arguments)) => bench_vjepa2::run(&workspace, &arguments),
         Command::Torture(Torture::Flips(arguments)) => torture_flips::run(&workspace, &arguments),
         Command::Torture(Torture::Kill(arguments)) => torture_kill::run(&workspace, &arguments),
         Command::Torture(Torture::Power(arguments)) => torture_power::run(&workspace, &arguments),
         Command::Torture(Torture::Disk(arguments)) => torture_disk::run(&workspace, &arguments),
+        Command::CheckCuda => check_cuda::check(&workspace),
+        Command::CheckMetal => check_metal::check(&workspace),
         Command::TrainDemo(arguments) => train::train(&workspace, &arguments),
     });
     match done {

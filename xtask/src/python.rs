@@ -1,20 +1,24 @@
-//! Python for the peers that Sightglass is held against, and that read what it exports: DuckDB, and a server that
-//! speaks S3. In an environment of its own below the build folder; nothing of the user's Python is touched.
+//! Python, for what comes from PyPI: the peers that Sightglass is held against and that read what it exports (DuckDB,
+//! PyTorch, and a server that speaks S3), and NVIDIA's compiler. Each in an environment of its own below the build folder;
+//! nothing of the user's Python is touched.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::outcome::{Doing, Outcome, step};
-use crate::process::{ask, run};
+use crate::process::{ask, line, run};
 use crate::setup;
 use crate::workspace::Workspace;
 
 /// Tests find the interpreter through this variable, and say that they were left out when it is absent.
 pub(crate) const PYTHON_VARIABLE: &str = "SIGHTGLASS_PYTHON";
+const PEERS: &str = "Python for peers";
 /// What the peers are, from PyPI. The lean parts of moto's server: all of it is four times as large.
 const PACKAGES: &[&str] = &["duckdb==2.0.1", "moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
 /// What benchmarks need beside them.
 const PACKAGES_FOR_BENCH: &[&str] = &["duckdb==2.0.1", "numpy==2.4.6"];
+/// V-JEPA 2 in PyTorch. On Linux, PyPI's torch brings CUDA with it and takes some gigabytes.
+const PACKAGES_FOR_VJEPA2: &[&str] = &["torch==2.15.0", "transformers==5.24.0", "safetensors==0.8.0", "numpy==2.4.6"];
 /// Debian and Ubuntu keep a part of Python's own `venv` in a package of its own.
 const PACKAGE_FOR_VENV: &str = "python3-venv";
 /// Written last, with the packages' versions: with it the environment is complete.
@@ -28,23 +32,40 @@ pub(crate) fn with_peers(workspace: &Workspace) -> Outcome<Option<PathBuf>> {
         step(format_args!("Python for peers: {} as {PYTHON_VARIABLE} says", named.to_string_lossy()));
         return Ok(Some(named.into()));
     }
-    environment(&workspace.tools().join("python"), PACKAGES)
+    environment(PEERS, &workspace.tools().join("python"), PACKAGES)
 }
 
 /// As [`with_peers`], for benchmarks.
 pub(crate) fn with_bench_peers(workspace: &Workspace) -> Outcome<Option<PathBuf>> {
-    environment(&workspace.tools().join("python-bench"), PACKAGES_FOR_BENCH)
+    environment(PEERS, &workspace.tools().join("python-bench"), PACKAGES_FOR_BENCH)
 }
 
-fn environment(folder: &Path, packages: &[&str]) -> Outcome<Option<PathBuf>> {
+/// As [`with_peers`], for V-JEPA 2.
+pub(crate) fn with_pytorch(workspace: &Workspace) -> Outcome<Option<PathBuf>> {
+    environment("PyTorch", &workspace.tools().join("python-pytorch"), PACKAGES_FOR_VJEPA2)
+}
+
+/// The folder of an environment's packages that has `packages`, made where it is not there yet; `purpose` is for people.
+///
+/// # Errors
+/// Where there is no Python 3, or PyPI cannot be reached.
+pub(crate) fn packages_folder(workspace: &Workspace, name: &str, purpose: &str, packages: &[&str]) -> Outcome<PathBuf> {
+    let interpreter = environment(purpose, &workspace.tools().join(name), packages)?
+        .ok_or_else(|| format!("{purpose} cannot be had (see above)"))?;
+    let mut question = Command::new(interpreter);
+    question.args(["-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]);
+    ask(&mut question).map(PathBuf::from).ok_or_else(|| format!("`{}` failed", line(&question)))
+}
+
+fn environment(purpose: &str, folder: &Path, packages: &[&str]) -> Outcome<Option<PathBuf>> {
     let interpreter = interpreter_of(folder);
     if is_complete(folder, packages) {
-        step(format_args!("Python for peers: {} are there", packages.join(", ")));
+        step(format_args!("{purpose}: {} are there", packages.join(", ")));
         return Ok(Some(interpreter));
     }
-    step(format_args!("Python for peers: install {} (a minute)", packages.join(", ")));
+    step(format_args!("{purpose}: install {} (a minute or more)", packages.join(", ")));
     if !make(folder) {
-        step("Python for peers: there is no Python 3 with venv; what needs it is left out");
+        step(format_args!("{purpose}: there is no Python 3 with venv; what needs it is left out"));
         return Ok(None);
     }
     let mut pip = Command::new(&interpreter);
@@ -52,7 +73,7 @@ fn environment(folder: &Path, packages: &[&str]) -> Outcome<Option<PathBuf>> {
     // Wheels only: nothing is compiled here, and no package runs code of its own while it is installed.
     pip.args(["--only-binary", ":all:", "--retries", "1", "--timeout", "15"]).args(packages);
     if let Err(problem) = run(&mut pip) {
-        step(format_args!("Python for peers: PyPI is out of reach or lacks a package, so it is left out ({problem})"));
+        step(format_args!("{purpose}: PyPI is out of reach or lacks a package, so it is left out ({problem})"));
         return Ok(None);
     }
     std::fs::write(folder.join(MARKER), packages.join("\n"))

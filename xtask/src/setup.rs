@@ -85,21 +85,26 @@ fn is_installed(package: &str) -> bool {
 }
 
 fn wasm_target() -> Outcome {
+    rust_target(WASM_TARGET, "The window's page")
+}
+
+/// Rust's standard library for `target`, which `who` needs.
+pub(crate) fn rust_target(target: &str, who: &str) -> Outcome {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let sysroot = ask(Command::new(rustc).args(["--print", "sysroot"]))
         .ok_or("`rustc --print sysroot` failed; install Rust from https://rustup.rs")?;
-    let library = PathBuf::from(sysroot).join("lib/rustlib").join(WASM_TARGET).join("lib");
+    let library = PathBuf::from(sysroot).join("lib/rustlib").join(target).join("lib");
     if library.is_dir() {
-        step(format_args!("Rust target {WASM_TARGET}: installed"));
+        step(format_args!("Rust target {target}: installed"));
         return Ok(());
     }
-    step(format_args!("Rust target {WASM_TARGET}: install"));
+    step(format_args!("Rust target {target}: install"));
     let mut add = Command::new("rustup");
-    add.args(["target", "add", WASM_TARGET]);
+    add.args(["target", "add", target]);
     run(&mut add).map_err(|problem| {
         format!(
-            "{problem}\nThe window's page needs Rust's standard library for {WASM_TARGET}. With rustup, run `{}`; \
-                 without it, install the package of your distribution that holds it.",
+            "{problem}\n{who} needs Rust's standard library for {target}. With rustup, run `{}`; without it, install the \
+                 package of your distribution that holds it.",
             line(&add)
         )
     })

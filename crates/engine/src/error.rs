@@ -6,7 +6,7 @@ use sightglass_history::HistoryError;
 use sightglass_ingest::IngestError;
 use sightglass_plant::PlantErrors;
 use sightglass_world_model::vjepa2::Vjepa2Error;
-use sightglass_world_model::{LoadError, TrainError};
+use sightglass_world_model::{DeviceError, LoadError, TrainError};
 
 /// What can end a command. Its text is for the person who typed it.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum EngineError {
     /// The model could not be loaded.
     #[error(transparent)]
     Model(#[from] LoadError),
+    /// The device that the plant asks for is not to be had.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A vision model could not be loaded or run.
     #[error(transparent)]
     Vjepa2(#[from] Vjepa2Error),

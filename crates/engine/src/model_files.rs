@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sightglass_plant::{Device, Plant};
 use sightglass_protocol::LineId;
-use sightglass_world_model::{CameraSpec, ModelSpec, PlantModel, TagSpec};
+use sightglass_world_model::{CameraSpec, ComputeDevice, DeviceChoice, ModelSpec, PlantModel, TagSpec};
 
 use crate::EngineError;
 
@@ -51,14 +51,13 @@ pub(crate) fn path(plant: &Plant, line: LineId) -> Option<PathBuf> {
     Some(path.with_file_name(format!("{stem}.{}.{ending}", plant.lines[line.index()].name)))
 }
 
-/// Loads the model of `line`; `None` when the plant names none, or names one that is not trained yet.
+/// Loads the model of `line` to compute on `device`; `None` when the plant names none, or names one that is not trained yet.
 ///
 /// # Errors
 /// A file that is no model, or the model of another plant.
-pub(crate) fn load(plant: &Plant, line: LineId) -> Result<Option<PlantModel>, EngineError> {
-    check_device(plant.model.device)?;
+pub(crate) fn load(plant: &Plant, line: LineId, device: &ComputeDevice) -> Result<Option<PlantModel>, EngineError> {
     match path(plant, line) {
-        Some(path) if path.exists() => Ok(Some(PlantModel::load(&path, &spec(plant, line))?)),
+        Some(path) if path.exists() => Ok(Some(PlantModel::load_on(&path, &spec(plant, line), device)?)),
         Some(path) => {
             tracing::info!(
                 "there is no model at {} yet: recording without judging; `sightglass train` makes one",
@@ -70,21 +69,19 @@ pub(crate) fn load(plant: &Plant, line: LineId) -> Result<Option<PlantModel>, En
     }
 }
 
-/// Refuses a device that this build cannot use.
-fn check_device(device: Device) -> Result<(), EngineError> {
-    match device {
-        Device::Auto | Device::Cpu => Ok(()),
-        Device::Cuda | Device::Metal => Err(EngineError::Usage(format!(
-            "the plant asks for device = \"{}\", which this build of Sightglass does not support; use \"auto\" or \"cpu\"",
-            if device == Device::Cuda { "cuda" } else { "metal" }
-        ))),
-    }
-}
-
-/// What the model computes on, for people.
-pub(crate) fn device_text() -> String {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!("CPU, {threads} threads")
+/// Opens what the plant's models compute on, and says which it is.
+///
+/// # Errors
+/// When the plant asks for a device by name that this build does not know or this PC does not have.
+pub(crate) fn device(plant: &Plant) -> Result<ComputeDevice, EngineError> {
+    let device = ComputeDevice::open(match plant.model.device {
+        Device::Auto => DeviceChoice::Auto,
+        Device::Cpu => DeviceChoice::Cpu,
+        Device::Cuda => DeviceChoice::Cuda,
+        Device::Metal => DeviceChoice::Metal,
+    })?;
+    tracing::info!("models compute on: {}", device.description());
+    Ok(device)
 }
 
 /// The folder of shipped models: `SIGHTGLASS_MODELS`, beside the program, `models` here, or the source tree's.

@@ -69,8 +69,9 @@ pub(crate) fn run(
     mut notice: impl FnMut(&Notice),
 ) -> Result<Outcome, EngineError> {
     sightglass_ingest::init()?;
-    let models =
-        plant.lines.iter().map(|line| model_files::load(plant, line.id)).collect::<Result<Vec<_>, EngineError>>()?;
+    let device = model_files::device(plant)?;
+    let load = |line: &sightglass_plant::Line| model_files::load(plant, line.id, &device);
+    let models = plant.lines.iter().map(load).collect::<Result<Vec<_>, EngineError>>()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -113,7 +114,7 @@ pub(crate) fn run(
                 data: dir.clone(),
                 player: Arc::default(),
                 mode: options.mode.clone(),
-                device: model_files::device_text(),
+                device: device.description().to_owned(),
             });
             Some(server::start(&runtime, shared)?)
         }

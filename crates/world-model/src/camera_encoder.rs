@@ -5,7 +5,7 @@ use sightglass_protocol::CameraReading;
 use sightglass_protocol::tick::MODEL_PIXELS;
 
 use crate::layer::Layer;
-use crate::ops::normalise;
+use crate::ops::Ops;
 use crate::params::{Linear, Params};
 use crate::spec::Size;
 
@@ -49,6 +49,7 @@ pub(crate) struct CameraEncoder {
     embed: Linear,
     position: Tensor,
     layers: Vec<Layer>,
+    ops: Ops,
 }
 
 impl CameraEncoder {
@@ -60,6 +61,7 @@ impl CameraEncoder {
             embed: params.linear("camera.embed", TUBELET, width, true)?,
             position: params.uniform("camera.position", &[1, PATCHES, width], 0.5)?,
             layers,
+            ops: params.ops(),
         })
     }
 
@@ -69,6 +71,6 @@ impl CameraEncoder {
         for layer in &self.layers {
             x = layer.forward(&x)?;
         }
-        normalise(&x)
+        self.ops.normalise(&x)
     }
 }

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// The version of the layout; a file of another one is refused.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 /// The one key of the file's metadata (one, so that the same model gives the same bytes).
 const METADATA: &str = "sightglass";
 /// A model's file is at most this long; a longer one is not read.

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor, Var, bail};
 
-use crate::ops::{gelu, read};
+use crate::ops::Ops;
 use crate::params::{Linear, Params};
 use crate::spec::Size;
 
@@ -24,6 +24,7 @@ pub(crate) struct Fusion {
     variance: Var,
     heads: usize,
     width: usize,
+    ops: Ops,
 }
 
 impl Fusion {
@@ -46,6 +47,7 @@ impl Fusion {
             variance,
             heads: size.heads,
             width,
+            ops: params.ops(),
         })
     }
 
@@ -58,9 +60,9 @@ impl Fusion {
         let keys_values = self.keys_values.forward_normalised(&tokens)?;
         // What says nothing is always seen.
         let seen = |mask: &Vec<f32>| mask.chunks(count).flat_map(|tick| tick.iter().copied().chain([0.0])).collect();
-        let read = read(&keys_values, &self.queries, masks.iter().map(seen).collect(), self.heads)?;
+        let read = self.ops.read(&keys_values, &self.queries, masks.iter().map(seen).collect(), self.heads)?;
         let hidden = self.project.forward(&read)?;
-        self.out.forward(&gelu(&self.batch_norm(&hidden, training)?)?)
+        self.out.forward(&self.ops.gelu(&self.batch_norm(&hidden, training)?)?)
     }
 
     fn batch_norm(&self, x: &Tensor, training: bool) -> Result<Tensor> {

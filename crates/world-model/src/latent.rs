@@ -6,9 +6,11 @@ use candle_core::{Result, Tensor};
 use sightglass_protocol::{HORIZONS, Role, Tick};
 
 use crate::camera_encoder::{PATCHES, is_visible, tubelets};
+use crate::device::ComputeDevice;
 use crate::file::{Broken, Store};
 use crate::network::{Batch, Network, Shape};
 use crate::normalise::Scaling;
+use crate::patch_features::FEATURES;
 use crate::predictor::{CONTEXT, Memory};
 use crate::residual::{Plan, TagState, action_values, known_values};
 use crate::spec::{ModelSpec, Size};
@@ -150,7 +152,7 @@ pub(crate) struct LatentOutput {
     pub(crate) hidden: Tensor,
     /// Averaged errors by modality; empty before anything was predicted.
     pub(crate) errors: Vec<f32>,
-    /// Averaged errors by camera and patch; NaN for a camera that cannot be seen.
+    /// Errors by camera and patch; NaN for a camera that cannot be seen.
     pub(crate) patch_errors: Vec<f32>,
     /// Whether nothing was absent for as long as the predictor looks back.
     pub(crate) complete: bool,
@@ -219,22 +221,21 @@ impl Latent {
         if state.ahead.len() > HORIZONS[5] as usize {
             state.ahead.pop_front();
         }
-        if let Some(tokens) = pictures {
-            let now: Vec<f32> = tokens.flatten_all()?.to_vec1()?;
+        if let Some(patches) = pictures {
+            let now: Vec<f32> = patches.features.flatten_all()?.to_vec1()?;
             if let Some(expected) = &state.patches {
-                let width = shape.size.width;
                 let mut found: Vec<f32> =
-                    expected.chunks(width).zip(now.chunks(width)).map(|(a, b)| distance(a, b)).collect();
+                    expected.chunks(FEATURES).zip(now.chunks(FEATURES)).map(|(a, b)| distance(a, b)).collect();
                 for (patches, visible) in found.chunks_mut(PATCHES).zip(&batch.visible) {
                     if !visible {
                         patches.fill(f32::NAN);
                     }
                 }
-                average(&mut state.patch_errors, &found);
+                state.patch_errors = found;
             }
             // Nothing can be expected of the first picture after a gap.
             let all = batch.visible.iter().all(|v| *v);
-            let expected = self.network.patches_ahead(&hidden, &tokens)?.flatten_all()?.to_vec1()?;
+            let expected = self.network.patches_ahead(&hidden, &patches)?.flatten_all()?.to_vec1()?;
             state.patches = all.then_some(expected);
         }
         let (errors, patch_errors) =
@@ -246,7 +247,7 @@ impl Latent {
     /// Low, middle and high of all tags at all horizons, horizon-major, in units of the linear forecast's errors.
     pub(crate) fn read_out(&self, hidden: &Tensor, input: &TickInput) -> Result<Option<[Vec<f32>; 3]>> {
         let Some(readout) = &self.network.readout else { return Ok(None) };
-        let extra = Tensor::from_slice(&input.extra, (1, input.extra.len()), &candle_core::Device::Cpu)?;
+        let extra = Tensor::from_slice(&input.extra, (1, input.extra.len()), hidden.device())?;
         let [low, middle, high] = readout.forward(hidden, &extra)?;
         let flat = |t: Tensor| t.flatten_all()?.to_vec1::<f32>();
         Ok(Some([flat(low)?, flat(middle)?, flat(high)?]))
@@ -262,8 +263,8 @@ impl Latent {
         Ok(())
     }
 
-    pub(crate) fn restore(shape: Shape, store: &Store) -> std::result::Result<Self, Broken> {
-        let mut latent = Self::new(Network::given(shape, store.tensors("weights.")?)?);
+    pub(crate) fn restore(shape: Shape, store: &Store, device: &ComputeDevice) -> std::result::Result<Self, Broken> {
+        let mut latent = Self::new(Network::given(shape, store.tensors("weights.")?, device)?);
         for (into, name) in [(&mut latent.limits, "latent.limits"), (&mut latent.patch_limits, "latent.patch_limits")] {
             let values = store.floats(name)?;
             if values.len() != into.len() {

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::ops::{attention_block, feed_forward};
+use crate::ops::Ops;
 use crate::params::{Linear, Params};
 use crate::spec::Size;
 
@@ -13,6 +13,7 @@ pub(crate) struct Layer {
     up: Linear,
     down: Linear,
     heads: usize,
+    ops: Ops,
 }
 
 impl Layer {
@@ -24,12 +25,13 @@ impl Layer {
             up: params.linear(&format!("{name}.up"), width, 2 * width, false)?,
             down: params.scaled_linear(&format!("{name}.down"), 2 * width, width, false, 0.5)?,
             heads: size.heads,
+            ops: params.ops(),
         })
     }
 
     /// (sequences, length, width) to the same.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = attention_block(x, self.qkv.weight(), self.out.weight(), self.heads)?;
-        feed_forward(&x, self.up.weight(), self.down.weight())
+        let x = self.ops.attention_block(x, self.qkv.weight(), self.out.weight(), self.heads)?;
+        self.ops.feed_forward(&x, self.up.weight(), self.down.weight())
     }
 }

@@ -17,6 +17,7 @@ use crate::card::EpochLoss;
 use crate::file::{FORMAT, Store};
 use crate::latent::TickInput;
 use crate::network::{Batch, Network, Shape};
+use crate::patch_features::PatchFeatures;
 use crate::sigreg::effective_rank;
 use crate::spec::{Progress, TrainError, TrainOptions};
 
@@ -26,6 +27,8 @@ const WARM_UP_STEPS: usize = 20;
 const LAST_RATE: f64 = 0.1;
 /// Held-back windows that are looked at after each epoch.
 const HELD_BACK_WINDOWS_MAX: usize = 16;
+/// Windows whose pictures tell what places look like on average.
+const FEATURE_WINDOWS: usize = 12;
 /// The fewest windows from which a network is trained.
 pub(crate) const WINDOWS_MIN: usize = 4;
 
@@ -104,8 +107,11 @@ pub(crate) fn learn(
     options: &TrainOptions,
     progress: &mut dyn FnMut(&Progress) -> bool,
 ) -> Result<(Network, Vec<EpochLoss>), TrainError> {
-    let network = Network::seeded(shape, options.seed)?;
+    let network = Network::seeded(shape, options.seed, &options.device)?;
     let size = shape.size;
+    let whole = windows(&lessons.training, size.window, |_| 0);
+    let some: Vec<usize> = whole.iter().copied().step_by(whole.len().div_ceil(FEATURE_WINDOWS).max(1)).collect();
+    network.fit_features(&lessons.batch(&some, size.window))?;
     let mut epochs: Vec<EpochLoss> = Vec::new();
     let mut best: BTreeMap<String, Tensor> = network.params.snapshot()?;
     if let Some(path) = options.checkpoint.as_deref().filter(|p| p.exists()) {
@@ -114,7 +120,11 @@ pub(crate) fn learn(
         best = kept;
         epochs = head.epochs;
     }
-    let trained = network.params.vars().iter().filter(|(name, _)| !name.starts_with("fusion.norm."));
+    let trained = network
+        .params
+        .vars()
+        .iter()
+        .filter(|(name, _)| !name.starts_with("fusion.norm.") && !name.starts_with(PatchFeatures::PREFIX));
     let vars = trained.map(|(_, var)| var.clone()).collect();
     let mut optimiser = AdamW::new(vars, ParamsAdamW { lr: LEARNING_RATE, ..ParamsAdamW::default() })?;
     let mut held_starts = windows(&lessons.held_back, size.window, |_| 0);

@@ -17,6 +17,7 @@ mod calibration;
 mod camera_encoder;
 mod card;
 mod classics;
+mod device;
 mod drift;
 mod file;
 mod foresight;
@@ -30,6 +31,7 @@ mod network;
 mod normalise;
 mod ops;
 mod params;
+mod patch_features;
 mod predictor;
 mod readout;
 mod residual;
@@ -43,6 +45,7 @@ pub mod vjepa2;
 
 pub use card::{Card, CardMethod, CardTag, EpochLoss, OneStepError};
 pub use classics::{Baseline, BaselineError, Classic};
+pub use device::{ComputeDevice, DeviceChoice, DeviceError};
 pub use file::LoadError;
 pub use foresight::{
     AHEAD_TICKS_MAX, Advice, AdviceRequest, Aim, Course, CourseStep, ForesightError, Lever, Outlook, Side, TagOutlook,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::appearance::Appearance;
 use crate::bands::Bands;
 use crate::card::Card;
+use crate::device::ComputeDevice;
 use crate::drift::Drift;
 use crate::file::{Broken, FORMAT, LoadError, Store};
 use crate::foresight::calibrate::Calibrated;
@@ -170,11 +171,19 @@ impl PlantModel {
         store.write(path, &head)
     }
 
-    /// Reads a model's file for the line `spec`.
+    /// Reads a model's file for the line `spec`, to compute on the CPU.
     ///
     /// # Errors
     /// When the file cannot be read, is damaged, of another version, or of another plant: then with the first difference.
     pub fn load(path: &Path, spec: &ModelSpec) -> Result<Self, LoadError> {
+        Self::load_on(path, spec, &ComputeDevice::cpu())
+    }
+
+    /// The same for another device.
+    ///
+    /// # Errors
+    /// See [`Self::load`].
+    pub fn load_on(path: &Path, spec: &ModelSpec, device: &ComputeDevice) -> Result<Self, LoadError> {
         let damaged = |reason: String| LoadError::Damaged { path: path.to_owned(), reason };
         let (store, head) = Store::read(path)?;
         let Format { format } = serde_json::from_str(&head).map_err(|e| damaged(e.to_string()))?;
@@ -185,10 +194,10 @@ impl PlantModel {
         if let Some(difference) = difference(&head.card, spec) {
             return Err(LoadError::OtherPlant { path: path.to_owned(), difference });
         }
-        Self::restore(&store, head, spec).map_err(|broken| damaged(broken.into()))
+        Self::restore(&store, head, spec, device).map_err(|broken| damaged(broken.into()))
     }
 
-    fn restore(store: &Store, head: Head, spec: &ModelSpec) -> Result<Self, Broken> {
+    fn restore(store: &Store, head: Head, spec: &ModelSpec, device: &ComputeDevice) -> Result<Self, Broken> {
         let scaling = Scaling::restore(store)?;
         if scaling.watched.iter().any(|&at| at >= spec.tags.len()) || head.looks.len() != spec.cameras.len() {
             return Err(Broken::new("scaling.watched", "does not fit the card"));
@@ -213,7 +222,7 @@ impl PlantModel {
             .map(|(camera, known)| if *known { Appearance::restore(camera, store).map(Some) } else { Ok(None) })
             .collect::<Result<_, _>>()?;
         let latent = match head.shape {
-            Some(shape) => Some(Latent::restore(shape, store)?),
+            Some(shape) => Some(Latent::restore(shape, store, device)?),
             None => None,
         };
         let inner = Inner {

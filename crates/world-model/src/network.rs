@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use sightglass_protocol::HORIZONS;
 
 use crate::camera_encoder::{CameraEncoder, PATCHES, TUBELET};
+use crate::device::ComputeDevice;
 use crate::fusion::Fusion;
-use crate::ops::{gelu, normalise};
 use crate::params::{Linear, Params};
+use crate::patch_features::PatchFeatures;
 use crate::predictor::Predictor;
 use crate::readout::{Readout, pinball};
 use crate::sigreg::{sigreg, variance_hinge};
@@ -23,7 +24,7 @@ const HIDDEN: f32 = -1e9;
 const SIGREG_WEIGHT: f64 = 0.09;
 const HINGE_WEIGHT: f64 = 0.5;
 const INVERSE_WEIGHT: f64 = 0.2;
-const PATCH_WEIGHT: f64 = 0.5;
+const PATCH_WEIGHT: f64 = 1.0;
 /// The probability that a training window goes without one of its modalities.
 const DROPOUT: f32 = 0.2;
 
@@ -64,12 +65,21 @@ pub(crate) struct Batch {
     pub(crate) weights: Vec<f32>,
 }
 
+/// A batch's pictures.
+pub(crate) struct Patches {
+    /// (ticks * cameras, `PATCHES`, width).
+    pub(crate) tokens: Tensor,
+    /// (ticks * cameras, `PATCHES`, `FEATURES`).
+    pub(crate) features: Tensor,
+}
+
 /// The network.
 pub(crate) struct Network {
     pub(crate) shape: Shape,
     pub(crate) params: Params,
     camera: Option<CameraEncoder>,
     camera_identity: Option<Tensor>,
+    features: Option<PatchFeatures>,
     tags: Option<TagEncoder>,
     fusion: Fusion,
     pub(crate) predictor: Predictor,
@@ -91,12 +101,12 @@ fn smooth_l1(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 impl Network {
-    pub(crate) fn seeded(shape: Shape, seed: u64) -> Result<Self> {
-        Self::build(shape, Params::seeded(seed))
+    pub(crate) fn seeded(shape: Shape, seed: u64, device: &ComputeDevice) -> Result<Self> {
+        Self::build(shape, Params::seeded(seed, device))
     }
 
-    pub(crate) fn given(shape: Shape, weights: BTreeMap<String, Tensor>) -> Result<Self> {
-        Self::build(shape, Params::given(weights)?)
+    pub(crate) fn given(shape: Shape, weights: BTreeMap<String, Tensor>, device: &ComputeDevice) -> Result<Self> {
+        Self::build(shape, Params::given(weights, device)?)
     }
 
     fn build(shape: Shape, mut params: Params) -> Result<Self> {
@@ -107,10 +117,12 @@ impl Network {
             Some(_) => Some(params.uniform("camera.identity", &[1, shape.cameras, 1, size.width], 0.5)?),
             None => None,
         };
+        let features = if shape.cameras > 0 { Some(PatchFeatures::new(&mut params, shape.cameras)?) } else { None };
         let tags = if shape.tags > 0 { Some(TagEncoder::new(&mut params, size, shape.tags)?) } else { None };
         Ok(Self {
             camera,
             camera_identity,
+            features,
             tags,
             fusion: Fusion::new(&mut params, size)?,
             predictor: Predictor::new(&mut params, size, shape.modalities(), shape.actions)?,
@@ -128,22 +140,25 @@ impl Network {
         })
     }
 
-    /// Patch tokens (ticks * cameras, `PATCHES`, width) and states (ticks, modalities * latent) of a batch. `hide` says
+    /// Patch tokens (ticks * cameras, `PATCHES`, width) with their features (see [`PatchFeatures`]), and states (ticks, modalities * latent) of a batch. `hide` says
     /// for each sequence which kind the fused state must do without (0 none, 1 pictures, 2 tags).
-    pub(crate) fn encode(&self, batch: &Batch, hide: &[u8], training: bool) -> Result<(Option<Tensor>, Tensor)> {
+    pub(crate) fn encode(&self, batch: &Batch, hide: &[u8], training: bool) -> Result<(Option<Patches>, Tensor)> {
         let Shape { size, cameras, tags, .. } = self.shape;
         let ticks = batch.sequences * batch.ticks;
         let mut tokens = Vec::new();
         let mut pictures = None;
         if let (Some(encoder), Some(identity)) = (&self.camera, &self.camera_identity) {
-            let x = Tensor::from_slice(&batch.tubelets, (ticks * cameras, PATCHES, TUBELET), &Device::Cpu)?;
+            let x = Tensor::from_slice(&batch.tubelets, (ticks * cameras, PATCHES, TUBELET), self.params.device())?;
             let encoded = encoder.forward(&x)?;
             let placed = encoded.reshape((ticks, cameras, PATCHES, size.width))?.broadcast_add(identity)?;
             tokens.push(placed.reshape((ticks, cameras * PATCHES, size.width))?);
-            pictures = Some(encoded);
+            pictures = match &self.features {
+                Some(features) => Some(Patches { tokens: encoded, features: features.of(&x)? }),
+                None => None,
+            };
         }
         if let Some(encoder) = &self.tags {
-            let x = Tensor::from_slice(&batch.tag_patches, (ticks, tags, TAG_INPUTS), &Device::Cpu)?;
+            let x = Tensor::from_slice(&batch.tag_patches, (ticks, tags, TAG_INPUTS), self.params.device())?;
             tokens.push(encoder.forward(&x)?);
         }
         let tokens = Tensor::cat(&tokens, 1)?;
@@ -177,9 +192,9 @@ impl Network {
     pub(crate) fn actions(&self, batch: &Batch) -> Result<Tensor> {
         let width = self.shape.actions.max(1);
         if self.shape.actions == 0 {
-            return Tensor::zeros((batch.sequences, batch.ticks, width), candle_core::DType::F32, &Device::Cpu);
+            return Tensor::zeros((batch.sequences, batch.ticks, width), candle_core::DType::F32, self.params.device());
         }
-        Tensor::from_slice(&batch.actions, (batch.sequences, batch.ticks, width), &Device::Cpu)
+        Tensor::from_slice(&batch.actions, (batch.sequences, batch.ticks, width), self.params.device())
     }
 
     /// The loss of a batch of whole windows.
@@ -223,36 +238,44 @@ impl Network {
         }
         if self.shape.actions > 0 {
             let pair = Tensor::cat(&[&states.narrow(1, 0, ticks - 1)?, &states.narrow(1, 1, ticks - 1)?], 2)?;
-            let guess = self.inverse.1.forward(&gelu(&self.inverse.0.forward(&pair)?)?)?;
+            let guess = self.inverse.1.forward(&self.params.ops().gelu(&self.inverse.0.forward(&pair)?)?)?;
             let done = actions.narrow(1, 1, ticks - 1)?;
             add(((guess - done)?.sqr()?.mean_all()? * INVERSE_WEIGHT)?)?;
         }
-        if let Some(tokens) = pictures {
-            let tokens = tokens.reshape((sequences, ticks, cameras * PATCHES * size.width))?;
+        if let Some(Patches { tokens, features }) = pictures {
             let rows = sequences * (ticks - 1);
-            let whole = (rows * cameras, PATCHES, size.width);
-            let before = tokens.narrow(1, 0, ticks - 1)?.contiguous()?.reshape(whole)?;
-            let after = tokens.narrow(1, 1, ticks - 1)?.contiguous()?.reshape(whole)?.detach();
+            let cut = |of: &Tensor, from: usize| -> Result<Tensor> {
+                let width = of.dim(2)?;
+                let by_tick = of.reshape((sequences, ticks, cameras * PATCHES * width))?.narrow(1, from, ticks - 1)?;
+                by_tick.contiguous()?.reshape((rows * cameras, PATCHES, width))
+            };
             let context = hidden.narrow(1, 0, ticks - 1)?.contiguous()?.reshape((rows, size.width))?;
-            let predicted = self.predictor.patches_ahead(&context, &before)?;
-            add((smooth_l1(&predicted, &after)? * PATCH_WEIGHT)?)?;
+            let predicted = self.predictor.patches_ahead(&context, &cut(&tokens, 0)?, &cut(&features, 0)?)?;
+            add((smooth_l1(&predicted, &cut(&features, 1)?)? * PATCH_WEIGHT)?)?;
         }
         if let Some(readout) = &self.readout {
             let rows = sequences * ticks;
-            let extra = Tensor::from_slice(&batch.extra, (rows, self.shape.extra), &Device::Cpu)?;
+            let extra = Tensor::from_slice(&batch.extra, (rows, self.shape.extra), self.params.device())?;
             let bands = readout.forward(&hidden.reshape((rows, size.width))?, &extra)?;
             let shape = (rows, HORIZONS.len(), tags);
-            let targets = Tensor::from_slice(&batch.targets, shape, &Device::Cpu)?;
-            let weights = Tensor::from_slice(&batch.weights, shape, &Device::Cpu)?;
+            let targets = Tensor::from_slice(&batch.targets, shape, self.params.device())?;
+            let weights = Tensor::from_slice(&batch.weights, shape, self.params.device())?;
             add(pinball(&bands, &targets, &weights)?)?;
         }
-        let total = total.map_or_else(|| Tensor::zeros((), candle_core::DType::F32, &Device::Cpu), Ok)?;
+        let total = total.map_or_else(|| Tensor::zeros((), candle_core::DType::F32, self.params.device()), Ok)?;
         let states = flat.narrow(1, 0, size.latent)?.flatten_all()?.to_vec1()?;
         Ok(Loss { total, states })
     }
 
-    /// Predicted patch tokens for the next tick, normalised as the encoder's are.
-    pub(crate) fn patches_ahead(&self, hidden: &Tensor, tokens: &Tensor) -> Result<Tensor> {
-        normalise(&self.predictor.patches_ahead(hidden, tokens)?)
+    /// Predicted features of the patches at the next tick.
+    pub(crate) fn patches_ahead(&self, hidden: &Tensor, now: &Patches) -> Result<Tensor> {
+        self.predictor.patches_ahead(hidden, &now.tokens, &now.features)
+    }
+
+    /// Takes the mean look of each place from ticks (those of the batch).
+    pub(crate) fn fit_features(&self, batch: &Batch) -> Result<()> {
+        let Some(features) = &self.features else { return Ok(()) };
+        let pictures = batch.sequences * batch.ticks * self.shape.cameras;
+        features.fit(&Tensor::from_slice(&batch.tubelets, (pictures, PATCHES, TUBELET), self.params.device())?)
     }
 }

@@ -6,24 +6,37 @@ use candle_core::{Device, Result, Tensor, Var, bail};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::ops::linear;
+use crate::device::ComputeDevice;
+use crate::ops::Ops;
 
 /// Weights by name.
 pub(crate) struct Params {
+    device: ComputeDevice,
     vars: BTreeMap<String, Var>,
     rng: Option<ChaCha8Rng>,
 }
 
 impl Params {
-    /// Weights are drawn as they are asked for.
-    pub(crate) fn seeded(seed: u64) -> Self {
-        Self { vars: BTreeMap::new(), rng: Some(ChaCha8Rng::seed_from_u64(seed)) }
+    /// Weights are drawn as they are asked for, the same on every device.
+    pub(crate) fn seeded(seed: u64, device: &ComputeDevice) -> Self {
+        Self { device: device.clone(), vars: BTreeMap::new(), rng: Some(ChaCha8Rng::seed_from_u64(seed)) }
     }
 
     /// Only these weights exist.
-    pub(crate) fn given(tensors: BTreeMap<String, Tensor>) -> Result<Self> {
-        let vars = tensors.into_iter().map(|(k, v)| Ok((k, Var::from_tensor(&v)?))).collect::<Result<_>>()?;
-        Ok(Self { vars, rng: None })
+    pub(crate) fn given(tensors: BTreeMap<String, Tensor>, device: &ComputeDevice) -> Result<Self> {
+        let var = |tensor: Tensor| Var::from_tensor(&tensor.to_device(&device.device)?);
+        let vars = tensors.into_iter().map(|(k, v)| Ok((k, var(v)?))).collect::<Result<_>>()?;
+        Ok(Self { device: device.clone(), vars, rng: None })
+    }
+
+    /// Where the weights are.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device.device
+    }
+
+    /// How operations are computed there.
+    pub(crate) fn ops(&self) -> Ops {
+        self.device.ops
     }
 
     pub(crate) fn vars(&self) -> &BTreeMap<String, Var> {
@@ -39,11 +52,11 @@ impl Params {
         self.vars.iter().map(|(k, v)| Ok((k.clone(), v.as_tensor().copy()?.detach()))).collect()
     }
 
-    /// Takes all values from a copy with the same names and shapes.
+    /// Takes all values from a copy with the same names and shapes, on any device.
     pub(crate) fn restore(&self, values: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, var) in &self.vars {
             match values.get(name) {
-                Some(value) => var.set(value)?,
+                Some(value) => var.set(&value.to_device(self.device())?)?,
                 None => bail!("the weight '{name}' is missing"),
             }
         }
@@ -61,7 +74,7 @@ impl Params {
         let Some(rng) = self.rng.as_mut() else { bail!("the weight '{name}' is missing") };
         let count: usize = shape.iter().product();
         let values: Vec<f32> = (0..count).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * bound).collect();
-        let var = Var::from_vec(values, shape, &Device::Cpu)?;
+        let var = Var::from_vec(values, shape, self.device())?;
         let tensor = var.as_tensor().clone();
         self.vars.insert(name.to_owned(), var);
         Ok(tensor)
@@ -84,7 +97,7 @@ impl Params {
         let bound = gain * (3.0 / inputs as f32).sqrt();
         let weight = self.uniform(&format!("{name}.weight"), &[inputs, outputs], bound)?;
         let bias = if bias { Some(self.uniform(&format!("{name}.bias"), &[outputs], 0.0)?) } else { None };
-        Ok(Linear { weight, bias })
+        Ok(Linear { weight, bias, ops: self.ops() })
     }
 }
 
@@ -92,6 +105,7 @@ impl Params {
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    ops: Ops,
 }
 
 impl Linear {
@@ -100,12 +114,12 @@ impl Linear {
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        linear(x, &self.weight, self.bias.as_ref(), false)
+        self.ops.linear(x, &self.weight, self.bias.as_ref(), false)
     }
 
     /// The same of `x` normalised.
     pub(crate) fn forward_normalised(&self, x: &Tensor) -> Result<Tensor> {
-        linear(x, &self.weight, self.bias.as_ref(), true)
+        self.ops.linear(x, &self.weight, self.bias.as_ref(), true)
     }
 
     /// `x` of shape (.., places, inputs), and to each place its own values, `place` of shape (1, places, outputs).
@@ -114,6 +128,6 @@ impl Linear {
             Some(bias) => place.broadcast_add(bias)?,
             None => place.clone(),
         };
-        linear(x, &self.weight, Some(&place), false)
+        self.ops.linear(x, &self.weight, Some(&place), false)
     }
 }

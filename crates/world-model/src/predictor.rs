@@ -3,19 +3,24 @@
 
 use std::collections::VecDeque;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use sightglass_protocol::HORIZONS;
 
 use crate::camera_encoder::PATCHES;
 use crate::kernels::exp;
-use crate::ops::{Attention, attention, gelu, normalise};
+use crate::layer::Layer;
+use crate::ops::{Attention, Ops};
 use crate::params::{Linear, Params};
+use crate::patch_features::FEATURES;
 use crate::spec::Size;
 
 /// States that a layer looks back on, its own included.
 pub(crate) const CONTEXT: usize = 16;
 
-struct Layer {
+/// Layers in which the patches of a picture look at each other: what moves comes from a neighbour.
+const PATCH_LAYERS: usize = 2;
+
+struct ConditionedLayer {
     condition: Linear,
     qkv: Linear,
     out: Linear,
@@ -28,14 +33,16 @@ pub(crate) struct Predictor {
     states: Linear,
     actions_in: Linear,
     actions_out: Linear,
-    layers: Vec<Layer>,
+    layers: Vec<ConditionedLayer>,
     horizons: Linear,
     patch_in: Linear,
     patch_context: Linear,
     patch_place: Tensor,
+    patch_layers: Vec<Layer>,
     patch_out: Linear,
     attention: Attention,
     width: usize,
+    ops: Ops,
 }
 
 /// What a stream remembers: keys and values of the last [`CONTEXT`] states, for each layer.
@@ -51,7 +58,7 @@ impl Predictor {
         let layers = (0..size.predictor_layers)
             .map(|i| {
                 let name = |part: &str| format!("predictor.layer.{i}.{part}");
-                Ok(Layer {
+                Ok(ConditionedLayer {
                     condition: params.scaled_linear(&name("condition"), width, 6 * width, true, 0.1)?,
                     qkv: params.linear(&name("qkv"), width, 3 * width, false)?,
                     out: params.scaled_linear(&name("out"), width, width, false, 0.5)?,
@@ -66,12 +73,16 @@ impl Predictor {
             actions_out: params.linear("predictor.actions.outward", width, width, true)?,
             layers,
             horizons: params.linear("predictor.horizons", width, HORIZONS.len() * modalities * size.latent, true)?,
-            patch_in: params.linear("predictor.patch.inward", width, width, false)?,
+            patch_in: params.linear("predictor.patch.inward", width + FEATURES, width, false)?,
             patch_context: params.linear("predictor.patch.context", width, width, false)?,
             patch_place: params.uniform("predictor.patch.place", &[1, PATCHES, width], 0.3)?,
-            patch_out: params.linear("predictor.patch.outward", width, width, true)?,
+            patch_layers: (0..PATCH_LAYERS)
+                .map(|i| Layer::new(params, &format!("predictor.patch.layer.{i}"), size))
+                .collect::<Result<_>>()?,
+            patch_out: params.scaled_linear("predictor.patch.outward", width, FEATURES, true, 0.1)?,
             attention: Attention { heads: size.heads, band: Some(CONTEXT) },
             width,
+            ops: params.ops(),
         })
     }
 
@@ -79,21 +90,21 @@ impl Predictor {
     /// (sequences, ticks, width). A hidden state depends on its own tick and earlier ones only.
     pub(crate) fn forward(&self, states: &Tensor, actions: &Tensor) -> Result<Tensor> {
         let mut x = self.states.forward(states)?;
-        let condition = gelu(&self.actions_out.forward(&gelu(&self.actions_in.forward(actions)?)?)?)?;
+        let condition = self.condition(actions)?;
         for layer in &self.layers {
             let parts = layer.condition.forward(&condition)?;
             let qkv = layer.qkv.forward(&self.modulate(&x, &parts, 0)?)?;
-            let seen = attention(&qkv, self.attention)?;
+            let seen = self.ops.attention(&qkv, self.attention)?;
             x = self.finish(layer, x, &parts, &seen)?;
         }
-        normalise(&x)
+        self.ops.normalise(&x)
     }
 
     /// The same for one more tick of one sequence: `states` and `actions` are (1, 1, _).
     pub(crate) fn step(&self, states: &Tensor, actions: &Tensor, memory: &mut Memory) -> Result<Tensor> {
         memory.layers.resize(self.layers.len(), VecDeque::new());
         let mut x = self.states.forward(states)?;
-        let condition = gelu(&self.actions_out.forward(&gelu(&self.actions_in.forward(actions)?)?)?)?;
+        let condition = self.condition(actions)?;
         for (layer, past) in self.layers.iter().zip(&mut memory.layers) {
             let parts = layer.condition.forward(&condition)?;
             let qkv: Vec<f32> = layer.qkv.forward(&self.modulate(&x, &parts, 0)?)?.flatten_all()?.to_vec1()?;
@@ -102,10 +113,16 @@ impl Predictor {
             if past.len() > CONTEXT {
                 past.pop_front();
             }
-            let seen = Tensor::from_vec(self.look_back(&qkv[..w], past), (1, 1, w), &Device::Cpu)?;
+            let seen = Tensor::from_vec(self.look_back(&qkv[..w], past), (1, 1, w), x.device())?;
             x = self.finish(layer, x, &parts, &seen)?;
         }
-        normalise(&x)
+        self.ops.normalise(&x)
+    }
+
+    /// (.., actions) to (.., width).
+    fn condition(&self, actions: &Tensor) -> Result<Tensor> {
+        let inner = self.ops.gelu(&self.actions_in.forward(actions)?)?;
+        self.ops.gelu(&self.actions_out.forward(&inner)?)
     }
 
     fn look_back(&self, query: &[f32], past: &VecDeque<(Vec<f32>, Vec<f32>)>) -> Vec<f32> {
@@ -138,13 +155,13 @@ impl Predictor {
     /// `norm(x) * (1 + scale) + shift`, with parts `3 * half` and `3 * half + 1` of the condition.
     fn modulate(&self, x: &Tensor, parts: &Tensor, half: usize) -> Result<Tensor> {
         let part = |i: usize| parts.narrow(2, (3 * half + i) * self.width, self.width);
-        (normalise(x)? * (part(0)? + 1.0)?)? + part(1)?
+        (self.ops.normalise(x)? * (part(0)? + 1.0)?)? + part(1)?
     }
 
-    fn finish(&self, layer: &Layer, x: Tensor, parts: &Tensor, seen: &Tensor) -> Result<Tensor> {
+    fn finish(&self, layer: &ConditionedLayer, x: Tensor, parts: &Tensor, seen: &Tensor) -> Result<Tensor> {
         let gate = |half: usize| parts.narrow(2, (3 * half + 2) * self.width, self.width)? + 1.0;
         let x = (x + (layer.out.forward(seen)? * gate(0)?)?)?;
-        let up = gelu(&layer.up.forward(&self.modulate(&x, parts, 1)?)?)?;
+        let up = self.ops.gelu(&layer.up.forward(&self.modulate(&x, parts, 1)?)?)?;
         &x + (layer.down.forward(&up)? * gate(1)?)?
     }
 
@@ -153,14 +170,18 @@ impl Predictor {
         self.horizons.forward(hidden)
     }
 
-    /// Hidden states (ticks, width) and patch tokens (ticks * cameras, `PATCHES`, width) to the normalised patch tokens
-    /// one tick later.
-    pub(crate) fn patches_ahead(&self, hidden: &Tensor, tokens: &Tensor) -> Result<Tensor> {
+    /// Hidden states (ticks, width), patch tokens (ticks * cameras, `PATCHES`, width) and their features (ticks * cameras,
+    /// `PATCHES`, `FEATURES`) to the features one tick later.
+    pub(crate) fn patches_ahead(&self, hidden: &Tensor, tokens: &Tensor, features: &Tensor) -> Result<Tensor> {
         let cameras = tokens.dim(0)? / hidden.dim(0)?;
         let context = self.patch_context.forward(hidden)?.unsqueeze(1)?;
         let context = context.broadcast_as((hidden.dim(0)?, cameras, self.width))?.contiguous()?;
         let context = context.reshape((tokens.dim(0)?, 1, self.width))?;
-        let x = self.patch_in.forward_placed(tokens, &self.patch_place)?.broadcast_add(&context)?;
-        tokens + self.patch_out.forward(&gelu(&x)?)?
+        let known = Tensor::cat(&[tokens, features], 2)?;
+        let mut x = self.patch_in.forward_placed(&known, &self.patch_place)?.broadcast_add(&context)?;
+        for layer in &self.patch_layers {
+            x = layer.forward(&x)?;
+        }
+        features + self.patch_out.forward_normalised(&x)?
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use sightglass_protocol::HORIZONS;
 
-use crate::ops::gelu;
+use crate::ops::Ops;
 use crate::params::{Linear, Params};
 use crate::spec::Size;
 
@@ -17,6 +17,7 @@ pub(crate) struct Readout {
     inward: Linear,
     outward: Linear,
     tags: usize,
+    ops: Ops,
 }
 
 impl Readout {
@@ -26,6 +27,7 @@ impl Readout {
             inward: params.linear("readout.inward", size.width + extra, 128, true)?,
             outward: params.scaled_linear("readout.outward", 128, HORIZONS.len() * tags * 3, true, 0.0)?,
             tags,
+            ops: params.ops(),
         })
     }
 
@@ -33,7 +35,7 @@ impl Readout {
     /// forecast's residual scale; low <= middle <= high.
     pub(crate) fn forward(&self, hidden: &Tensor, extra: &Tensor) -> Result<[Tensor; 3]> {
         let x = Tensor::cat(&[&hidden.detach(), extra], 1)?;
-        let out = self.outward.forward(&gelu(&self.inward.forward(&x)?)?)?;
+        let out = self.outward.forward(&self.ops.gelu(&self.inward.forward(&x)?)?)?;
         let out = out.reshape((x.dim(0)?, 3, HORIZONS.len(), self.tags))?;
         let part = |i: usize| out.narrow(1, i, 1)?.squeeze(1)?.contiguous();
         let middle = part(0)?;

@@ -1,7 +1,7 @@
 //! SIGReg: keeps states spread like an isotropic Gaussian (LeJEPA, arXiv 2511.08544, section 4): along random
 //! directions, the Epps-Pulley statistic compares the empirical characteristic function with that of N(0, 1).
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -28,7 +28,7 @@ pub(crate) fn sigreg(states: &Tensor, rng: &mut ChaCha8Rng) -> Result<Tensor> {
             directions[i * DIRECTIONS + d] = v / norm;
         }
     }
-    let directions = Tensor::from_vec(directions, (latent, DIRECTIONS), &Device::Cpu)?;
+    let directions = Tensor::from_vec(directions, (latent, DIRECTIONS), states.device())?;
     let projected = states.matmul(&directions)?;
     let mut total: Option<Tensor> = None;
     for k in 1..=KNOTS {
@@ -44,7 +44,7 @@ pub(crate) fn sigreg(states: &Tensor, rng: &mut ChaCha8Rng) -> Result<Tensor> {
             None => term,
         });
     }
-    let total = total.map_or_else(|| Tensor::zeros(DIRECTIONS, candle_core::DType::F32, &Device::Cpu), Ok)?;
+    let total = total.map_or_else(|| Tensor::zeros(DIRECTIONS, candle_core::DType::F32, states.device()), Ok)?;
     total.mean_all()? * samples as f64
 }
 
@@ -122,6 +122,7 @@ fn eigenvalues(mut a: Vec<f64>, n: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
     use rand::SeedableRng;
 
     use super::*;

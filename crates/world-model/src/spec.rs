@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sightglass_protocol::{CameraId, LineId, Role, TagId};
 
+use crate::device::ComputeDevice;
+
 /// The fewest ticks from which anything can be learned.
 pub const TICKS_MIN: usize = 16;
 
@@ -63,11 +65,21 @@ pub struct TrainOptions {
     /// The most minutes for the epochs; calibration comes on top. A run that is cut by it depends on the computer's
     /// speed, so leave it out where two runs must agree to the bit.
     pub minutes_max: Option<f64>,
+    /// What the network is trained on, and streams on afterwards.
+    pub device: ComputeDevice,
 }
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { seed: 1, epochs_max: 24, patience: 6, false_alarms_per_week: 1.0, checkpoint: None, minutes_max: None }
+        Self {
+            seed: 1,
+            epochs_max: 24,
+            patience: 6,
+            false_alarms_per_week: 1.0,
+            checkpoint: None,
+            minutes_max: None,
+            device: ComputeDevice::cpu(),
+        }
     }
 }
 

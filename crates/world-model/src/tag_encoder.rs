@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::ops::gelu;
+use crate::ops::Ops;
 use crate::params::{Linear, Params};
 use crate::spec::Size;
 
@@ -16,6 +16,7 @@ pub(crate) struct TagEncoder {
     inward: Linear,
     outward: Linear,
     identity: Tensor,
+    ops: Ops,
 }
 
 impl TagEncoder {
@@ -24,12 +25,13 @@ impl TagEncoder {
             inward: params.linear("tag.inward", TAG_INPUTS, size.width, true)?,
             outward: params.linear("tag.outward", size.width, size.width, true)?,
             identity: params.uniform("tag.identity", &[1, tags, size.width], 1.0)?,
+            ops: params.ops(),
         })
     }
 
     /// (ticks, tags, `TAG_INPUTS`) to (ticks, tags, width).
     pub(crate) fn forward(&self, patches: &Tensor) -> Result<Tensor> {
         let x = self.inward.forward(patches)?.broadcast_add(&self.identity)?;
-        self.outward.forward(&gelu(&x)?)
+        self.outward.forward(&self.ops.gelu(&x)?)
     }
 }

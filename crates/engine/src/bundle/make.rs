@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use sightglass_history::{History, RecordedScore, partition};
 use sightglass_ingest::Pace;
-use sightglass_plant::{CameraFeed, Plant, SampleFile, SampleFormat, SampleLayout, Source, SourceKind};
+use sightglass_plant::{CameraFeed, Device, Plant, SampleFile, SampleFormat, SampleLayout, Source, SourceKind};
 use sightglass_protocol::{Advisory, AdvisoryId, CameraId, LineId, PlantInfo, TagId, UtcNanos, time::SECOND};
 use sightglass_world_model::PlantModel;
 
@@ -319,6 +319,8 @@ fn on_its_own(plan: &Plan, has_model: bool) -> Plant {
     line.tags = plant.tags.iter().map(|tag| tag.id).collect();
     line.cameras = plant.cameras.iter().map(|camera| camera.id).collect();
     plant.lines = vec![line];
+    // What every PC has, so that everybody gets the scores that are written in the bundle.
+    plant.model.device = Device::Cpu;
     plant.model.path = has_model.then(|| MODEL.into());
     plant
 }

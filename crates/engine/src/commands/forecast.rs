@@ -91,7 +91,7 @@ fn assignment(plant: &Plant, text: &str) -> Result<(TagId, f64), EngineError> {
 /// The model's stream after what was recorded up to a moment.
 pub(super) fn stream_at(plant: &Plant, line: LineId, data: Option<&Path>, at: UtcNanos) -> Result<Stream, EngineError> {
     let described = &plant.lines[line.index()];
-    let model = model_files::load(plant, line)?.ok_or_else(|| {
+    let model = model_files::load(plant, line, &model_files::device(plant)?)?.ok_or_else(|| {
         EngineError::Usage(format!("line {} has no model yet; `sightglass train` makes one", described.name))
     })?;
     let from = at - PAST_TICKS.saturating_mul(described.tick_ns);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sightglass_history::History;
+use sightglass_world_model::ComputeDevice;
 
 use super::stop;
 use crate::EngineError;
@@ -36,7 +37,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         data: arguments.data,
         player: Arc::default(),
         mode: "recording".to_owned(),
-        device: crate::model_files::device_text(),
+        device: ComputeDevice::cpu().description().to_owned(),
     };
     let serving = server::start(&runtime, Arc::new(shared))?;
     while !stop.load(Ordering::Relaxed) {

@@ -39,6 +39,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
     {
         return Err(EngineError::Usage(format!("--from {from} is not before --to {to}")));
     }
+    let device = model_files::device(&plant)?;
     for line in &plant.lines {
         let out = match (&arguments.out, model_files::path(&plant, line.id)) {
             (Some(out), _) => out.clone(),
@@ -64,6 +65,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
             false_alarms_per_week: plant.model.false_alarms_per_week,
             checkpoint: Some(out.with_extension("checkpoint")),
             minutes_max: arguments.minutes_max,
+            device: device.clone(),
         };
         let runs = contiguous(ticks, line.tick_ns);
         super::print::line(card::train_and_write(&model_files::spec(&plant, line.id), &runs, &options, &out)?);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use sightglass_plant_sim::{Change, ChangeEvent, Scenario, SimOptions};
 use sightglass_protocol::{LineId, Tick, UtcNanos, time::SECOND};
-use sightglass_world_model::TrainOptions;
+use sightglass_world_model::{ComputeDevice, TrainOptions};
 
 use crate::sim_feed::SimFeed;
 use crate::{EngineError, card, demo_plant, model_files, tick_source};
@@ -68,6 +68,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         false_alarms_per_week: plant.model.false_alarms_per_week,
         checkpoint: None,
         minutes_max: arguments.minutes_max,
+        // Whatever this PC has, the shipped model is the same.
+        device: ComputeDevice::cpu(),
     };
     super::print::line(card::train_and_write(&model_files::spec(&plant, line), &runs, &options, &arguments.out)?);
     let manifest = write_manifest(&arguments.out)?;

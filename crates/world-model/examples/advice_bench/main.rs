@@ -6,6 +6,7 @@
 
 mod advice;
 mod coverage;
+#[path = "../simulated_line/mod.rs"]
 mod line;
 
 use std::process::ExitCode;

@@ -1,68 +1,111 @@
-//! The network's operations with hand-written gradients: what candle composes from many passes over memory, in one.
-//!
-//! The arithmetic is in `kernels::training`; here is what candle needs to know of it. The gradients of several arguments
-//! come out of one pass. What is computed without these, from candle's own operations, is in `plain`, for tests.
+//! What the network does: linear layers, layer normalisation, GELU, attention, and the halves of a transformer layer whole.
+//! Fused on the CPU; on other devices, which have no
+//! fused form here, composed of tensor operations. Both give the same numbers but for rounding.
 
-mod attention;
-mod gelu;
-mod layer;
-mod linear;
-mod normalise;
-#[cfg(test)]
+mod fused;
 mod plain;
-mod reading;
+#[cfg(test)]
+mod tests;
 
-use std::ops::{Deref, Range};
+use candle_core::{Device, Result, Tensor};
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+/// What normalisation adds to the variance.
+const EPSILON: f32 = 1e-5;
 
-pub(crate) use attention::{Attention, attention};
-pub(crate) use gelu::gelu;
-pub(crate) use layer::{attention_block, feed_forward};
-pub(crate) use linear::linear;
-pub(crate) use normalise::normalise;
-pub(crate) use reading::read;
-
-fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let CpuStorage::F32(values) = storage else { bail!("fused operations work on f32") };
-    let Some((start, end)) = layout.contiguous_offsets() else { bail!("fused operations need contiguous tensors") };
-    Ok(&values[start..end])
+/// How operations are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ops {
+    /// In one pass over memory, on the CPU only.
+    Fused,
+    /// By tensor operations, on any device.
+    Plain,
 }
 
-/// What is read of a tensor while its storage is held.
-struct Values<G> {
-    storage: G,
-    range: Range<usize>,
+/// Multi-head attention over `qkv` of shape (sequences, length, 3 * width), giving (sequences, length, width).
+///
+/// With a band, position `i` sees `i - band + 1 ..= i` only, and each step back costs a head's own slope (ALiBi, Press et
+/// al. 2022), so that a stream of any length needs no positions.
+#[derive(Clone, Copy)]
+pub(crate) struct Attention {
+    pub(crate) heads: usize,
+    pub(crate) band: Option<usize>,
 }
 
-impl<G: Deref<Target = Storage>> Deref for Values<G> {
-    type Target = [f32];
+impl Attention {
+    /// The cost of one step back for a head.
+    pub(crate) fn slope(&self, head: usize) -> f32 {
+        0.5f32.powi(2 * head as i32 + 1)
+    }
+}
 
-    fn deref(&self) -> &[f32] {
-        match &*self.storage {
-            Storage::Cpu(CpuStorage::F32(values)) => &values[self.range.clone()],
-            // `values` has looked.
-            _ => &[],
+impl Ops {
+    /// The fastest that `device` has.
+    pub(crate) fn on(device: &Device) -> Self {
+        if device.is_cpu() { Self::Fused } else { Self::Plain }
+    }
+
+    /// Layer normalisation over the last dimension, without weights (the linear layer that follows has them).
+    pub(crate) fn normalise(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::normalise(x),
+            Self::Plain => plain::normalise(x),
         }
     }
-}
 
-/// The values of a contiguous tensor on the CPU.
-fn values(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let Some((start, end)) = layout.contiguous_offsets() else { bail!("fused operations need contiguous tensors") };
-    if !matches!(&*storage, Storage::Cpu(CpuStorage::F32(_))) {
-        bail!("fused operations work on f32 on the CPU");
+    /// GELU in its tanh form.
+    pub(crate) fn gelu(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::gelu(x),
+            Self::Plain => plain::gelu(x),
+        }
     }
-    Ok(Values { storage, range: start..end })
-}
 
-/// A tensor with the shape of another.
-fn shaped(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
-    Tensor::from_vec(values, like.shape(), like.device())
-}
+    /// See [`Attention`].
+    pub(crate) fn attention(self, qkv: &Tensor, attention: Attention) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::attention(qkv, attention),
+            Self::Plain => plain::attention(qkv, attention),
+        }
+    }
 
-/// The last dimension.
-fn width_of(layout: &Layout) -> usize {
-    layout.dims().last().copied().unwrap_or(1)
+    /// `x W + b` over the last dimension, of `x` as it is or normalised first. `weight` is (inputs, outputs); `bias` is
+    /// (outputs), or has several rows of them, which come round again and again over the rows of `x`.
+    pub(crate) fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, normalised: bool) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::linear(x, weight, bias, normalised),
+            Self::Plain if normalised => plain::linear(&plain::normalise(x)?, weight, bias),
+            Self::Plain => plain::linear(x, weight, bias),
+        }
+    }
+
+    /// `x + attention(normalise(x) W_qkv) W_out` for `x` of shape (sequences, length, width).
+    pub(crate) fn attention_block(self, x: &Tensor, qkv: &Tensor, out: &Tensor, heads: usize) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::attention_block(x, qkv, out, heads),
+            Self::Plain => plain::attention_block(x, qkv, out, heads),
+        }
+    }
+
+    /// `x + gelu(normalise(x) W_up) W_down` over the last dimension.
+    pub(crate) fn feed_forward(self, x: &Tensor, up: &Tensor, down: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::feed_forward(x, up, down),
+            Self::Plain => plain::feed_forward(x, up, down),
+        }
+    }
+
+    /// Attention of `queries` (1, queries, width) over keys and values (ticks, tokens, 2 * width) under each mask, whose
+    /// values, one a tick and token, are added to the scores. Gives (masks * ticks, queries * width), mask-major.
+    pub(crate) fn read(
+        self,
+        keys_values: &Tensor,
+        queries: &Tensor,
+        masks: Vec<Vec<f32>>,
+        heads: usize,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::read(keys_values, queries, masks, heads),
+            Self::Plain => plain::read(keys_values, queries, &masks, heads),
+        }
+    }
 }

@@ -24,4 +24,4 @@ pub use error::Vjepa2Error;
 pub use model::Vjepa2;
 pub use preprocess::{Picture, preprocess};
 pub use stream::{EncodedTick, Stream, StreamMode, StreamOptions};
-pub use verify::{OutputCheck, TOLERANCE, verify};
+pub use verify::{OutputCheck, TOLERANCE, verify, verify_on};

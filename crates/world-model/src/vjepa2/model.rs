@@ -12,6 +12,8 @@ use super::patches::Cut;
 use super::plain::Plain;
 use super::predictor::{Mask, Predictor};
 use super::tensors;
+use crate::device::ComputeDevice;
+use crate::ops::Ops;
 
 /// A clip has at most this many tokens; the largest published one has 18,432.
 pub(super) const TOKENS_MAX: usize = 1 << 17;
@@ -58,6 +60,18 @@ impl Vjepa2 {
         let (config, weights) = open(path)?;
         let plain = Box::new(Plain::load(&weights, &config, device)?);
         Ok(Self { config, backend: Backend::Plain(plain) })
+    }
+
+    /// By the fastest that `device` has: the kernels on the CPU, tensor operations elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_on(path: &Path, device: &ComputeDevice) -> Result<Self, Vjepa2Error> {
+        match device.ops {
+            Ops::Fused => Self::load(path),
+            Ops::Plain => Self::load_plain(path, &device.device),
+        }
     }
 
     /// What `config.json` says.

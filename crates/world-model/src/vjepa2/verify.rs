@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::error::Vjepa2Error;
 use super::model::Vjepa2;
+use crate::device::ComputeDevice;
 
 /// The largest absolute difference with which an output counts as the same.
 pub const TOLERANCE: f64 = 1e-4;
@@ -45,6 +46,15 @@ impl OutputCheck {
 ///
 /// As [`Vjepa2::load`]; when `io.safetensors` is damaged, or a tensor in it is missing or does not fit the model.
 pub fn verify(folder: &Path) -> Result<Vec<OutputCheck>, Vjepa2Error> {
+    verify_on(folder, &ComputeDevice::cpu())
+}
+
+/// The same for another device.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_on(folder: &Path, device: &ComputeDevice) -> Result<Vec<OutputCheck>, Vjepa2Error> {
     let path = folder.join(FILE);
     let length = std::fs::metadata(&path).map_err(Vjepa2Error::io(&path))?.len();
     if length > FILE_BYTES_MAX {
@@ -66,7 +76,7 @@ pub fn verify(folder: &Path) -> Result<Vec<OutputCheck>, Vjepa2Error> {
         ("predictor_last_hidden_state", io.tensor("predictor_last_hidden_state")?),
         ("masked_predictor_last_hidden_state", io.tensor("masked_predictor_last_hidden_state")?),
     ];
-    let model = Vjepa2::load(folder)?;
+    let model = Vjepa2::load_on(folder, device)?;
     let encoded = model.encode(&clips)?;
     let predicted = model.predict(&encoded, None)?;
     let masked = model.predict(&encoded, Some((&context, &target)))?;
@@ -108,7 +118,9 @@ impl Io<'_> {
             let (expected, found) = (expected.dims(), found.dims());
             return Err(self.wrong(name, format!("has the shape {expected:?}, computed was {found:?}")));
         }
-        let values = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+        // On the CPU, since not every device has numbers of 64 bits.
+        let values =
+            |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
         let (expected, computed) = (values(expected)?, values(found)?);
         let max_abs_diff =
             expected.iter().zip(&computed).map(|(a, b)| (a - b).abs()).fold(0.0, |most, difference| {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use sightglass_world_model::vjepa2::{TOLERANCE, verify};
+use sightglass_world_model::vjepa2::{TOLERANCE, verify_on};
+use sightglass_world_model::{ComputeDevice, DeviceChoice};
 
 use crate::{EngineError, commands::print};
 
@@ -11,13 +12,16 @@ use crate::{EngineError, commands::print};
 pub(in crate::commands) struct Arguments {
     /// The folder of the checkpoint: config.json, model.safetensors and io.safetensors.
     dir: PathBuf,
+    /// What to compute on: auto, cpu, cuda or metal.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceChoice,
     /// For programs: one JSON line.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), EngineError> {
-    let outputs = verify(&arguments.dir)?;
+    let outputs = verify_on(&arguments.dir, &ComputeDevice::open(arguments.device)?)?;
     let differing: Vec<&str> = outputs.iter().filter(|output| !output.is_same()).map(|output| output.name).collect();
     if arguments.json {
         print::line(json!({"same": differing.is_empty(), "tolerance": TOLERANCE, "outputs": outputs}));

@@ -93,9 +93,8 @@ impl CustomOp3 for Linear {
     }
 }
 
-/// `x W + b` over the last dimension, of `x` as it is or normalised first. `weight` is (inputs, outputs); `bias` is
-/// (outputs), or has several rows of them, which come round again and again over the rows of `x`.
-pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, normalised: bool) -> Result<Tensor> {
+/// See [`crate::ops::Ops::linear`].
+pub(in crate::ops) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, normalised: bool) -> Result<Tensor> {
     let (x, op) = (x.contiguous()?, Linear { normalised });
     match bias {
         Some(bias) => x.apply_op3(weight, &bias.contiguous()?, op),

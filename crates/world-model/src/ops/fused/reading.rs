@@ -59,8 +59,12 @@ impl CustomOp2 for Read {
     }
 }
 
-/// Attention of `queries` (1, queries, width) over keys and values (ticks, tokens, 2 * width) under each mask (ticks,
-/// tokens), whose values are added to the scores. Gives (masks * ticks, queries * width), mask-major.
-pub(crate) fn read(keys_values: &Tensor, queries: &Tensor, masks: Vec<Vec<f32>>, heads: usize) -> Result<Tensor> {
+/// See [`crate::ops::Ops::read`].
+pub(in crate::ops) fn read(
+    keys_values: &Tensor,
+    queries: &Tensor,
+    masks: Vec<Vec<f32>>,
+    heads: usize,
+) -> Result<Tensor> {
     keys_values.contiguous()?.apply_op2(queries, Read { heads, masks })
 }

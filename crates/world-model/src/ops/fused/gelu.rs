@@ -23,7 +23,7 @@ impl CustomOp1 for Gelu {
     }
 }
 
-/// GELU in its tanh form.
-pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
+/// See [`crate::ops::Ops::gelu`].
+pub(in crate::ops) fn gelu(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Gelu)
 }

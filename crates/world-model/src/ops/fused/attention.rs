@@ -4,23 +4,9 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{floats, shaped, values};
 use crate::kernels::training::{self, Band};
-
-/// Multi-head attention over `qkv` of shape (sequences, length, 3 * width), giving (sequences, length, width).
-///
-/// With a band, position `i` sees `i - band + 1 ..= i` only, and each step back costs a head's own slope (ALiBi, Press et
-/// al. 2022), so that a stream of any length needs no positions.
-#[derive(Clone, Copy)]
-pub(crate) struct Attention {
-    pub(crate) heads: usize,
-    pub(crate) band: Option<usize>,
-}
+use crate::ops::Attention;
 
 impl Attention {
-    /// The cost of one step back for a head.
-    pub(crate) fn slope(&self, head: usize) -> f32 {
-        0.5f32.powi(2 * head as i32 + 1)
-    }
-
     fn bands(&self) -> Vec<Band> {
         (0..self.heads).map(|head| Band(self.band.map(|band| (band, self.slope(head))))).collect()
     }
@@ -58,6 +44,6 @@ impl CustomOp1 for Attention {
 }
 
 /// See [`Attention`].
-pub(crate) fn attention(qkv: &Tensor, attention: Attention) -> Result<Tensor> {
+pub(in crate::ops) fn attention(qkv: &Tensor, attention: Attention) -> Result<Tensor> {
     qkv.contiguous()?.apply_op1(attention)
 }

@@ -84,12 +84,12 @@ impl CustomOp3 for FeedForward {
     }
 }
 
-/// `x + attention(normalise(x) W_qkv) W_out` for `x` of shape (sequences, length, width).
-pub(crate) fn attention_block(x: &Tensor, qkv: &Tensor, out: &Tensor, heads: usize) -> Result<Tensor> {
+/// See [`crate::ops::Ops::attention_block`].
+pub(in crate::ops) fn attention_block(x: &Tensor, qkv: &Tensor, out: &Tensor, heads: usize) -> Result<Tensor> {
     x.contiguous()?.apply_op3(qkv, out, AttentionBlock { heads })
 }
 
-/// `x + gelu(normalise(x) W_up) W_down` over the last dimension.
-pub(crate) fn feed_forward(x: &Tensor, up: &Tensor, down: &Tensor) -> Result<Tensor> {
+/// See [`crate::ops::Ops::feed_forward`].
+pub(in crate::ops) fn feed_forward(x: &Tensor, up: &Tensor, down: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op3(up, down, FeedForward)
 }

@@ -24,7 +24,7 @@ impl CustomOp1 for Normalise {
     }
 }
 
-/// Layer normalisation over the last dimension, without weights (the linear layer that follows has them).
-pub(crate) fn normalise(x: &Tensor) -> Result<Tensor> {
+/// See [`crate::ops::Ops::normalise`].
+pub(in crate::ops) fn normalise(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Normalise)
 }
