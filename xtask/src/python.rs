@@ -1,6 +1,6 @@
 //! Python, for what comes from PyPI: the peers that Sightglass is held against and that read what it exports (DuckDB,
-//! PyTorch, and a server that speaks S3), and NVIDIA's compiler. Each in an environment of its own below the build folder;
-//! nothing of the user's Python is touched.
+//! PyTorch, a server that speaks S3, a Modbus server, and those who publish over MQTT and Sparkplug), and NVIDIA's compiler.
+//! Each in an environment of its own below the build folder; nothing of the user's Python is touched.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,16 @@ use crate::workspace::Workspace;
 pub(crate) const PYTHON_VARIABLE: &str = "SIGHTGLASS_PYTHON";
 const PEERS: &str = "Python for peers";
 /// What the peers are, from PyPI. The lean parts of moto's server: all of it is four times as large.
-const PACKAGES: &[&str] = &["duckdb==2.0.1", "moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
+const PACKAGES: &[&str] = &[
+    "duckdb==2.0.1",
+    "moto[s3]==5.2.5",
+    "flask==3.1.3",
+    "flask-cors==6.0.5",
+    "pymodbus==3.16.1",
+    "paho-mqtt==2.2.0",
+    "pysparkplug==0.3.0",
+    "cryptography==50.0.2",
+];
 /// What benchmarks need beside them.
 const PACKAGES_FOR_BENCH: &[&str] = &["duckdb==2.0.1", "numpy==2.4.6"];
 /// V-JEPA 2 in PyTorch. On Linux, PyPI's torch brings CUDA with it and takes some gigabytes.

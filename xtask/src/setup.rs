@@ -26,8 +26,8 @@ const PACKAGES_TO_BUILD: &[&str] = &[
     "fonts-dejavu-core",
     "xvfb",
 ];
-/// Packages that only tests need: remote control of the webview, and a software GPU for the screens' pictures.
-const PACKAGES_TO_TEST: &[&str] = &["webkit2gtk-driver", "mesa-vulkan-drivers", "libvulkan1"];
+/// Packages that only tests need: remote control of the webview, a software GPU for the screens' pictures, and a broker.
+const PACKAGES_TO_TEST: &[&str] = &["webkit2gtk-driver", "mesa-vulkan-drivers", "libvulkan1", "mosquitto"];
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
@@ -47,7 +47,7 @@ pub(crate) fn for_building(_workspace: &Workspace) -> Outcome {
 
 /// Installs those of the Debian and Ubuntu packages `wanted` that are not there; elsewhere says what is needed.
 pub(crate) fn system_packages(wanted: &[&str]) -> Outcome {
-    if ask(Command::new("apt-get").arg("--version")).is_none() {
+    if !has_apt() {
         step("system packages: this is neither Debian nor Ubuntu; install what corresponds to these by hand:");
         println!("    {}", wanted.join(" "));
         return Ok(());
@@ -77,6 +77,11 @@ pub(crate) fn system_packages(wanted: &[&str]) -> Outcome {
         run(&mut command)?;
     }
     Ok(())
+}
+
+/// Whether this is Debian or Ubuntu, where packages are installed by their names.
+pub(crate) fn has_apt() -> bool {
+    ask(Command::new("apt-get").arg("--version")).is_some()
 }
 
 fn is_installed(package: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Runs of the engine on the simulated line, in simulated time.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -43,10 +43,6 @@ pub(crate) fn lines(workspace: &Workspace, seed: u64, options: &[&str]) -> Outco
         .current_dir(&workspace.root)
         .args(["demo", "--headless", "--json", "--seed", &seed.to_string()])
         .args(options);
-    let output = engine.stdin(Stdio::null()).stderr(Stdio::inherit()).output().could_not("run the engine")?;
-    if !output.status.success() {
-        return Err(format!("`{}` failed ({})", crate::process::line(&engine), output.status));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = crate::process::output(&mut engine)?;
     text.lines().map(|line| serde_json::from_str(line).could_not("read what the engine prints")).collect()
 }

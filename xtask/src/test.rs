@@ -15,6 +15,9 @@ pub(crate) const DATA_VARIABLE: &str = "SIGHTGLASS_DATA";
 /// Where the recordings lie when nothing else is said, seen from the checkout.
 pub(crate) const DATA_DEFAULT: &str = "../shared/data";
 
+/// Says by `required` that no test may be left out for want of a peer.
+const PEERS_VARIABLE: &str = "SIGHTGLASS_PEERS";
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Only tests whose name holds this, and options of the test runner
@@ -54,6 +57,10 @@ pub(crate) fn run_tests(workspace: &Workspace, arguments: &Arguments) -> Outcome
         tests.env(DATA_VARIABLE, plain(&data));
     }
     if let Some(interpreter) = peers {
+        // An interpreter of the user's own may lack some of the peers.
+        if std::env::var_os(python::PYTHON_VARIABLE).is_none() && setup::has_apt() {
+            tests.env(PEERS_VARIABLE, "required");
+        }
         tests.env(python::PYTHON_VARIABLE, interpreter);
     }
     // Everything that the test of the real window needs is there now, so it may not be left out.

@@ -69,6 +69,8 @@ pub struct Aligner {
     cameras: Vec<CameraTrack>,
     /// Per source; `UtcNanos::MIN` before its first data, `UtcNanos::MAX` after its end.
     watermarks: Vec<UtcNanos>,
+    /// No tick is before it.
+    begins: UtcNanos,
     earliest: Option<UtcNanos>,
     latest: UtcNanos,
     /// The last moment with data that an emitted tick has seen.
@@ -106,6 +108,7 @@ impl Aligner {
             tags: settings.tags.iter().map(|_| TagTrack::default()).collect(),
             cameras: settings.cameras.iter().map(|_| CameraTrack::default()).collect(),
             watermarks: vec![UtcNanos::MIN; settings.sources],
+            begins: UtcNanos::MIN,
             earliest: None,
             latest: UtcNanos::MIN,
             heard: UtcNanos::MIN,
@@ -114,6 +117,12 @@ impl Aligner {
             late: LateCounts::default(),
             settings,
         }
+    }
+
+    /// Lets ticks begin at `time`: what was captured before, which a live source may still have to give, makes no tick of
+    /// its own, and the first tick knows it.
+    pub fn begin_at(&mut self, time: UtcNanos) {
+        self.begins = time;
     }
 
     /// Takes samples of a source, whose watermark rises to the latest of them. Samples of tags of other lines are
@@ -169,7 +178,7 @@ impl Aligner {
         let tick_ns = self.settings.tick_ns;
         let mut time = match self.emitted {
             Some(emitted) => emitted + tick_ns,
-            None => ceil_to(self.earliest?, tick_ns),
+            None => ceil_to(self.earliest?.max(self.begins), tick_ns),
         };
         let mut skipped = 0;
         if self.emitted.is_some() && time.since(self.heard) > SILENT_TICKS_MAX.saturating_mul(tick_ns) {

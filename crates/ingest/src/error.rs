@@ -43,6 +43,28 @@ pub enum IngestError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// A source cannot be set up.
+    #[error("source '{origin}': {reason}")]
+    Source {
+        /// The source's name.
+        origin: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// What is measured now cannot be had again.
+    #[error(
+        "source '{origin}' delivers only what is measured now; run the line with `sightglass run`, and replay what that recorded"
+    )]
+    OnlyLive {
+        /// The source's name.
+        origin: String,
+    },
+    /// Recorded time and the present in one line.
+    #[error("line '{line}' has recorded files beside live sources; give each a line of its own")]
+    FilesBesideLive {
+        /// The line.
+        line: String,
+    },
     /// A camera cannot be set up.
     #[error("camera '{camera}': {reason}")]
     Camera {

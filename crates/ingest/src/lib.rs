@@ -1,10 +1,11 @@
 //! What a line sees and measures, brought into one clock.
 //!
 //! A line is one GStreamer pipeline ([`LinePipeline`]). Its cameras are GStreamer sources as they are; its samples come
-//! through source elements of our own ([`samplefilesrc`]) as buffers of [`payload`]; a [`Feed`] puts the simulated line or
+//! through source elements of our own ([`samplefilesrc`], [`modbussrc`], [`mqttsrc`]) as buffers of [`payload`]; a [`Feed`] puts the simulated line or
 //! the history into the same pipeline. One thread takes all of it in the order of capture time, paces it by the
 //! pipeline's clock, and lets the [`aligner`] make one tick of it at a time. Beside that, each camera's video is kept as
-//! it was sent, in segments that [`playback`] reads. No wall clock is read: time comes with the data.
+//! it was sent, in segments that [`playback`] reads. Time comes with the data; the wall clock is read only where a live
+//! source has to say when something arrived.
 
 pub mod aligner;
 mod camera;
@@ -18,18 +19,23 @@ mod feeding;
 mod health_event;
 mod inlets;
 mod line;
+mod live;
 mod matroska;
 mod merge;
+pub mod modbussrc;
+pub mod mqttsrc;
 mod pacer;
 pub mod payload;
 mod picture;
 mod picture_tap;
 pub mod playback;
 pub mod player;
+mod properties;
 mod record_tap;
 mod recorder;
 mod samplefile;
 pub mod samplefilesrc;
+mod secret;
 mod watch;
 
 pub use clips::{Clip, ClipTrack};
@@ -42,7 +48,9 @@ pub use line::LinePipeline;
 pub use samplefile::TROUBLES_PER_FILE_MAX;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
-    samplefilesrc::register(Some(plugin))
+    samplefilesrc::register(Some(plugin))?;
+    modbussrc::register(Some(plugin))?;
+    mqttsrc::register(Some(plugin))
 }
 
 gst::plugin_define!(

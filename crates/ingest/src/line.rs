@@ -11,7 +11,7 @@ use std::{
 };
 
 use gst::prelude::*;
-use sightglass_plant::{Camera, CameraFeed, Line, Plant, SourceKind};
+use sightglass_plant::{Camera, CameraFeed, Line, Plant, Source, SourceKind, Tag};
 use sightglass_protocol::{LineId, Role, Subject, TagId, UtcNanos};
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     feeding::{CameraPad, Feeding, time_of},
     inlets::{Delivery, INLET_PICTURES_MAX, INLET_ROWS_MAX, Inlets},
     merge::{Merge, Recorders},
+    modbussrc, mqttsrc,
     pacer::Pacer,
     payload,
     picture_tap::{PictureTap, StreamTime, follow_events},
@@ -56,6 +57,7 @@ struct Running {
 /// What delivers to a line, in the order of the merge.
 enum Origin<'a> {
     Files(SampleFileSettings),
+    Live(&'a Source, Vec<&'a Tag>),
     FeedSamples,
     Camera(&'a Camera),
 }
@@ -167,20 +169,25 @@ impl<'a> Start<'a> {
         let mut origins = Vec::new();
         let mut first_sample: Option<UtcNanos> = None;
         let mut is_fed = false;
+        let (mut has_files, mut has_live) = (false, false);
         for (at, source) in plant.sources.iter().enumerate() {
-            let columns: Vec<(String, TagId)> = line
-                .tags
-                .iter()
-                .map(|tag| &plant.tags[tag.index()])
-                .filter(|tag| tag.source == at)
-                .map(|tag| (tag.address.clone(), tag.id))
-                .collect();
-            if columns.is_empty() {
+            let tags: Vec<&Tag> =
+                line.tags.iter().map(|tag| &plant.tags[tag.index()]).filter(|tag| tag.source == at).collect();
+            if tags.is_empty() {
                 continue;
             }
             match &source.kind {
                 SourceKind::Simulator => is_fed = true,
+                SourceKind::Modbus(_) | SourceKind::Mqtt(_) => {
+                    if options.now.is_none() {
+                        return Err(IngestError::OnlyLive { origin: source.name.clone() });
+                    }
+                    has_live = true;
+                    origins.push(Origin::Live(source, tags));
+                }
                 SourceKind::File(file) => {
+                    has_files = true;
+                    let columns = tags.iter().map(|tag| (tag.address.clone(), tag.id)).collect();
                     let settings = SampleFileSettings {
                         origin: source.name.clone(),
                         paths: file.paths.clone(),
@@ -196,6 +203,9 @@ impl<'a> Start<'a> {
                     origins.push(Origin::Files(settings));
                 }
             }
+        }
+        if has_files && has_live {
+            return Err(IngestError::FilesBesideLive { line: line.name.clone() });
         }
         if is_fed {
             origins.push(Origin::FeedSamples);
@@ -255,6 +265,7 @@ impl<'a> Start<'a> {
             let name = format!("source-{at}");
             match origin {
                 Origin::Files(settings) => bins.push(self.file_bin(&name, settings, &watches[at])?),
+                Origin::Live(source, tags) => bins.push(self.live_bin(&name, source, tags, &watches[at])?),
                 Origin::FeedSamples => {
                     let (bin, source) = self.feed_bin(&name, &watches[at])?;
                     bins.push(bin);
@@ -282,11 +293,17 @@ impl<'a> Start<'a> {
         pipeline.set_state(gst::State::Playing).map_err(|e| error(&e))?;
         let pacer = Pacer::new(self.options.pace, &pipeline, self.base).ok_or_else(|| error(&"it has no clock"))?;
         let pacer = Arc::new(pacer);
+        let mut aligner = Aligner::new(self.aligner_settings());
+        let live: Vec<_> = self.origins.iter().map(|origin| matches!(origin, Origin::Live(..))).collect();
+        if live.contains(&true) {
+            aligner.begin_at(self.base);
+        }
         let merge = Merge {
             line: self.line.name.clone(),
             inlets: Arc::clone(&inlets),
             watches: watches.clone(),
-            aligner: Aligner::new(self.aligner_settings()),
+            live,
+            aligner,
             pacer: Arc::clone(&pacer),
             recorders: Arc::clone(&recorders),
             events: events_in,
@@ -320,6 +337,7 @@ impl<'a> Start<'a> {
     fn watch(&self, at: usize, origin: &Origin<'_>, inlets: &Arc<Inlets>) -> Arc<Watch> {
         let (name, subject, start) = match origin {
             Origin::Files(settings) => (settings.origin.clone(), None, self.base),
+            Origin::Live(source, _) => (source.name.clone(), None, self.base),
             Origin::FeedSamples => ("simulator".to_owned(), None, self.base),
             Origin::Camera(camera) => {
                 (camera.name.clone(), Some(Subject::Camera(camera.id)), self.camera_start(camera))
@@ -370,6 +388,23 @@ impl<'a> Start<'a> {
     fn file_bin(&self, name: &str, settings: &SampleFileSettings, watch: &Arc<Watch>) -> Result<gst::Bin, IngestError> {
         let source = samplefilesrc::for_files(settings, self.base)?;
         self.samples_bin(name, source, None, watch)
+    }
+
+    fn live_bin(
+        &self,
+        name: &str,
+        source: &Source,
+        tags: &[&Tag],
+        watch: &Arc<Watch>,
+    ) -> Result<gst::Bin, IngestError> {
+        let element = match &source.kind {
+            SourceKind::Modbus(device) => modbussrc::for_device(&source.name, device, tags, self.base)?,
+            SourceKind::Mqtt(broker) => mqttsrc::for_broker(&source.name, broker, tags, self.base)?,
+            SourceKind::File(_) | SourceKind::Simulator => {
+                return Err(IngestError::Source { origin: source.name.clone(), reason: "is not live".to_owned() });
+            }
+        };
+        self.samples_bin(name, element, Some(self.base), watch)
     }
 
     fn feed_bin(&self, name: &str, watch: &Arc<Watch>) -> Result<(gst::Bin, gst_app::AppSrc), IngestError> {

@@ -4,6 +4,8 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 
+use crate::secret::without_secrets;
+
 /// One thing that is wrong with a plant file.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -93,7 +95,7 @@ impl PlantErrors {
     pub(crate) fn of_text(file_name: &str, text: &str, mut found: Vec<Found>) -> Self {
         assert!(!found.is_empty(), "a file without a problem is a plant");
         found.sort_by_key(|found| (found.span.start, found.span.end));
-        let source = Arc::new(NamedSource::new(file_name, text.to_owned()));
+        let source = Arc::new(NamedSource::new(file_name, without_secrets(text)));
         let problems = found
             .into_iter()
             .map(|found| {

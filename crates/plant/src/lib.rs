@@ -7,18 +7,30 @@
 
 mod errors;
 mod map;
+mod modbus;
 mod model;
+mod mqtt;
 mod parse;
+mod secret;
 mod section;
+mod source;
 mod variables;
 mod write;
 
 pub use errors::{PlantErrors, Problem};
 pub use map::{ImportMap, Mapped};
+pub use modbus::{
+    MODBUS_BITS_MAX, MODBUS_REGISTERS_MAX, ModbusDevice, ModbusFraming, ModbusPoint, ModbusPointError, ModbusPointText,
+    ModbusTable, ModbusType, WordOrder,
+};
 pub use model::{
     AdviceLimits, Camera, CameraFeed, Device, Line, ModelChoice, Plant, Retention, SampleFile, SampleFormat,
     SampleLayout, Source, SourceKind, Tag,
 };
+pub use mqtt::{
+    JsonPath, JsonStep, JsonTime, MqttAddress, MqttAddressError, MqttBroker, MqttPayload, MqttTls, MqttVersion,
+};
 pub use parse::{CAMERAS_MAX, FILE_BYTES_MAX, LINES_MAX, NAME_CHARS_MAX, SOURCES_MAX, TAGS_MAX, load, parse};
+pub use secret::SecretRef;
 pub use section::nearest;
 pub use write::to_text;

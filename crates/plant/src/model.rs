@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use sightglass_protocol::{CameraId, CameraInfo, LineId, LineInfo, PlantInfo, Roi, Role, TagId, TagInfo, UtcNanos};
 
+use crate::{ModbusDevice, MqttBroker};
+
 /// A plant. Ids are positions: `tags[id.index()]` has that id, and likewise lines and cameras.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plant {
@@ -56,6 +58,17 @@ pub enum SourceKind {
     File(SampleFile),
     /// The simulated line, in this process.
     Simulator,
+    /// A Modbus device, polled.
+    Modbus(ModbusDevice),
+    /// An MQTT broker, subscribed to.
+    Mqtt(MqttBroker),
+}
+
+impl SourceKind {
+    /// Whether it delivers what is measured now, and nothing else.
+    pub const fn is_live(&self) -> bool {
+        matches!(self, Self::Modbus(_) | Self::Mqtt(_))
+    }
 }
 
 /// Recorded samples: one file after the other, in the given order.
@@ -113,7 +126,8 @@ pub struct Tag {
     pub role: Role,
     /// Index into [`Plant::sources`].
     pub source: usize,
-    /// Its address within the source (a column name for files); the tag's name by default.
+    /// Its address within the source; the tag's name by default. A column's name for files, a [`crate::ModbusPoint`] or
+    /// the name of a row of the map for Modbus, a [`crate::MqttAddress`] for MQTT.
     pub address: String,
     /// How often a value is due (default: the line's tick). A value older than three periods (and three ticks) is
     /// stale; setpoints and modes hold and are never stale.

@@ -14,9 +14,9 @@ use sightglass_protocol::{
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    AdviceLimits, Camera, CameraFeed, Device, Line, ModelChoice, Plant, PlantErrors, Retention, SampleFile,
-    SampleFormat, SampleLayout, Source, SourceKind, Tag,
+    AdviceLimits, Camera, CameraFeed, Device, Line, ModelChoice, Plant, PlantErrors, Retention, Source, Tag,
     section::{At, Complaints, HOUR, MINUTE, Section, nearest, number_of},
+    source::source_keys,
     variables::expand,
 };
 
@@ -55,8 +55,6 @@ const ROLLUPS_LONGER_DEFAULT: f64 = 10.0;
 const FALSE_ALARMS_PER_WEEK_MAX: f64 = 7.0 * 24.0 * 60.0;
 
 const KEYS: [&str; 7] = ["plant", "model", "retention", "line", "source", "tag", "camera"];
-const SOURCE_FILE_KEYS: [&str; 6] = ["path", "paths", "format", "separator", "layout", "time_column"];
-const LAYOUTS: [(&str, SampleLayout); 2] = [("wide", SampleLayout::Wide), ("long", SampleLayout::Long)];
 const ROLES: [(&str, Role); 4] =
     [("measurement", Role::Measurement), ("setpoint", Role::Setpoint), ("output", Role::Output), ("mode", Role::Mode)];
 const DEVICES: [(&str, Device); 4] =
@@ -105,7 +103,7 @@ pub fn parse(text: &str, file_name: &str, base_dir: &Path) -> Result<Plant, Plan
 }
 
 /// The names of one kind of thing, in file order.
-struct Names {
+pub(crate) struct Names {
     what: &'static str,
     items: Vec<At<String>>,
     positions: HashMap<String, usize>,
@@ -119,7 +117,7 @@ impl Names {
     }
 
     /// Takes a name in, and complains where it is there already.
-    fn add(&mut self, name: Option<At<String>>, section: &Section<'_>, complaints: &Complaints) -> String {
+    pub(crate) fn add(&mut self, name: Option<At<String>>, section: &Section<'_>, complaints: &Complaints) -> String {
         let name = name.unwrap_or_else(|| {
             self.incomplete = true;
             At { value: String::new(), span: section.span.clone() }
@@ -171,9 +169,9 @@ impl Names {
     }
 }
 
-struct Parser<'a> {
+pub(crate) struct Parser<'a> {
     base_dir: &'a Path,
-    complaints: &'a Complaints,
+    pub(crate) complaints: &'a Complaints,
 }
 
 impl<'a> Parser<'a> {
@@ -201,9 +199,8 @@ impl<'a> Parser<'a> {
         }
 
         let mut source_names = Names::new("source");
-        let source_keys: Vec<&str> = ["name", "kind"].into_iter().chain(SOURCE_FILE_KEYS).collect();
-        let sources = self
-            .several(root, "source", "[[source]]", &source_keys, SOURCES_MAX)
+        let sources: Vec<Source> = self
+            .several(root, "source", "[[source]]", &source_keys(), SOURCES_MAX)
             .iter()
             .map(|section| self.source(section, &mut source_names))
             .collect();
@@ -230,6 +227,9 @@ impl<'a> Parser<'a> {
             let line = line_names.position(section, "line", self.complaints);
             let source = source_names.position(section, "source", self.complaints);
             let tag = self.tag(TagId::from_index(index), name, line, source, &lines, section);
+            if let Some(source) = source {
+                self.check_address(&tag, &sources[source], section);
+            }
             if let Some(line) = line {
                 lines[line].tags.push(tag.id);
             }
@@ -268,88 +268,6 @@ impl<'a> Parser<'a> {
             grace_ns: section.duration("grace", 0, GRACE_NS_MAX).unwrap_or(GRACE_NS_DEFAULT),
             tags: Vec::new(),
             cameras: Vec::new(),
-        }
-    }
-
-    fn source(&self, section: &Section<'_>, names: &mut Names) -> Source {
-        let name = names.add(section.name(NAME_CHARS_MAX), section, self.complaints);
-        if !section.has("kind") {
-            section.missing("kind", "say kind = \"file\" or kind = \"simulator\"");
-        }
-        let kind = match section.choice("kind", &[("file", false), ("simulator", true)]) {
-            Some(false) => SourceKind::File(self.sample_file(section)),
-            Some(true) => {
-                section.refuse(&SOURCE_FILE_KEYS, "with kind = \"simulator\"");
-                SourceKind::Simulator
-            }
-            None => SourceKind::Simulator,
-        };
-        Source { name, kind }
-    }
-
-    fn sample_file(&self, section: &Section<'_>) -> SampleFile {
-        let mut paths: Vec<PathBuf> = Vec::new();
-        match (section.has("path"), section.has("paths")) {
-            (false, false) => section.missing("path", "say path = \"a.csv\", or paths = [\"a.csv\", \"b.csv\"]"),
-            (true, true) => section.refuse(&["paths"], "beside 'path'"),
-            (true, false) => paths.extend(section.text("path").and_then(|path| self.path(&path))),
-            (false, true) => {
-                let wanted = "it must be a list of paths in quotes, such as [\"a.csv\", \"b.csv\"]";
-                let read = |item: &DeValue<'_>| item.as_str().filter(|path| !path.trim().is_empty()).map(str::to_owned);
-                let list = section.list("paths", wanted, read);
-                if let Some(list) = list {
-                    if list.value.is_empty() {
-                        self.complaints.add(list.span, "'paths' of [[source]] is an empty list", wanted);
-                    }
-                    paths.extend(list.value.iter().filter_map(|path| self.path(path)));
-                }
-            }
-        }
-        let is_parquet = section
-            .choice("format", &[("csv", false), ("parquet", true)])
-            .or_else(|| if section.has("format") { None } else { self.format_by_extension(section, &paths) });
-        let format = if is_parquet == Some(true) {
-            section.refuse(&["separator"], "for Parquet files");
-            SampleFormat::Parquet
-        } else {
-            SampleFormat::Csv { separator: self.separator(section).unwrap_or(b',') }
-        };
-        let time_column = section.text("time_column").map_or_else(|| "time".to_owned(), |column| column.value);
-        let layout = section.choice("layout", &LAYOUTS).unwrap_or_default();
-        SampleFile { paths, format, layout, time_column }
-    }
-
-    fn format_by_extension(&self, section: &Section<'_>, paths: &[PathBuf]) -> Option<bool> {
-        let is_parquet = |path: &PathBuf| {
-            let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-            match extension.as_str() {
-                "csv" | "tsv" | "txt" => Some(false),
-                "parquet" | "pq" => Some(true),
-                _ => None,
-            }
-        };
-        let first = is_parquet(paths.first()?);
-        if first.is_none() || paths.iter().any(|path| is_parquet(path) != first) {
-            let span = section.span_of(if section.has("path") { "path" } else { "paths" });
-            let message = "the format of the files of [[source]] cannot be told from their names";
-            self.complaints.add(span, message, "say format = \"csv\" or format = \"parquet\"");
-            return None;
-        }
-        first
-    }
-
-    fn separator(&self, section: &Section<'_>) -> Option<u8> {
-        // Not through `text`, since a tab is a fine separator and looks empty.
-        let text = section.raw_text("separator")?;
-        match text.value.as_bytes() {
-            [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\n\r.-+".contains(byte) => Some(*byte),
-            _ => {
-                let message = format!("'separator' of [[source]] is {:?}", text.value);
-                let advice =
-                    "allowed is one ASCII character that is not part of a number, such as \",\", \";\", \"\\t\"";
-                self.complaints.add(text.span, message, advice);
-                None
-            }
         }
     }
 
@@ -480,7 +398,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A path with its variables replaced, joined to the file's folder.
-    fn path(&self, text: &At<String>) -> Option<PathBuf> {
+    pub(crate) fn path(&self, text: &At<String>) -> Option<PathBuf> {
         match expand(text.value.trim()) {
             Ok(path) => Some(self.base_dir.join(path)),
             Err((message, advice)) => {

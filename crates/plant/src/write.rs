@@ -4,7 +4,10 @@ use std::fmt::{Display, Write};
 
 use sightglass_protocol::Role;
 
-use crate::{AdviceLimits, CameraFeed, Device, Plant, SampleFormat, SampleLayout, SourceKind};
+use crate::{
+    AdviceLimits, CameraFeed, Device, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload, MqttVersion,
+    Plant, SampleFormat, SampleLayout, SourceKind, WordOrder,
+};
 
 /// The text of a plant file that reads back as `plant`, without its retention: it is for replaying what was recorded.
 /// Paths stand in it as they are in `plant`.
@@ -55,6 +58,8 @@ pub fn to_text(plant: &Plant) -> String {
                 }
                 text.quoted("time_column", &file.time_column);
             }
+            SourceKind::Modbus(device) => modbus(&mut text, device),
+            SourceKind::Mqtt(broker) => mqtt(&mut text, broker),
         }
     }
     for tag in &plant.tags {
@@ -114,6 +119,83 @@ pub fn to_text(plant: &Plant) -> String {
         }
     }
     text.0
+}
+
+fn modbus(text: &mut Text, device: &ModbusDevice) {
+    text.quoted("kind", "modbus");
+    text.quoted("address", &place(&device.host, device.port));
+    let framing = match device.framing {
+        ModbusFraming::Tcp => "tcp",
+        ModbusFraming::Rtu => "rtu",
+    };
+    text.quoted("framing", framing);
+    text.plain("unit", device.unit);
+    let order = match device.word_order {
+        WordOrder::Abcd => "abcd",
+        WordOrder::Cdab => "cdab",
+        WordOrder::Badc => "badc",
+        WordOrder::Dcba => "dcba",
+    };
+    text.quoted("word_order", order);
+    text.quoted("timeout", &span(device.timeout_ns));
+    text.quoted("pause", &span(device.pause_ns));
+    text.plain("block_registers", device.block_max);
+    text.plain("block_gap", device.block_gap);
+    if let Some(map) = &device.map {
+        text.quoted("map", &map.to_string_lossy());
+    }
+}
+
+fn mqtt(text: &mut Text, broker: &MqttBroker) {
+    text.quoted("kind", "mqtt");
+    let scheme = if broker.tls.is_some() { "mqtts" } else { "mqtt" };
+    text.quoted("address", &format!("{scheme}://{}", place(&broker.host, broker.port)));
+    text.quoted("version", if broker.version == MqttVersion::V5 { "5" } else { "3.1.1" });
+    if let Some(tls) = &broker.tls {
+        if let Some(ca) = &tls.ca {
+            text.quoted("ca", &ca.to_string_lossy());
+        }
+        if let Some((certificate, key)) = &tls.identity {
+            text.quoted("certificate", &certificate.to_string_lossy());
+            text.quoted("key", &key.to_string_lossy());
+        }
+    }
+    if let Some(id) = &broker.client_id {
+        text.quoted("client_id", id);
+    }
+    if let Some(user) = &broker.user {
+        text.quoted("user", user);
+    }
+    if let Some(password) = &broker.password {
+        text.quoted("password", &password.to_string());
+    }
+    text.quoted("keep_alive", &span(broker.keep_alive_ns));
+    match &broker.payload {
+        MqttPayload::Plain => text.quoted("payload", "plain"),
+        MqttPayload::Sparkplug => text.quoted("payload", "sparkplug"),
+        MqttPayload::Json { time, time_format, quality } => {
+            text.quoted("payload", "json");
+            if let Some(time) = time {
+                text.quoted("time", &time.to_string());
+            }
+            let format = match time_format {
+                JsonTime::Auto => "auto",
+                JsonTime::Seconds => "s",
+                JsonTime::Milliseconds => "ms",
+                JsonTime::Microseconds => "us",
+                JsonTime::Nanoseconds => "ns",
+            };
+            text.quoted("time_format", format);
+            if let Some(quality) = quality {
+                text.quoted("quality", &quality.to_string());
+            }
+        }
+    }
+}
+
+/// A host and its port, as an address has them.
+fn place(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 struct Text(String);

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 use sightglass_plant::{
-    AdviceLimits, CameraFeed, Device, FILE_BYTES_MAX, Plant, PlantErrors, SampleFile, SampleFormat, SampleLayout,
-    SourceKind, TAGS_MAX, load, parse, to_text,
+    AdviceLimits, CameraFeed, Device, FILE_BYTES_MAX, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload,
+    MqttTls, MqttVersion, Plant, PlantErrors, SampleFile, SampleFormat, SampleLayout, SecretRef, SourceKind, TAGS_MAX,
+    WordOrder, load, parse, to_text,
 };
 use sightglass_protocol::{CameraId, LineId, Roi, Role, TagId};
 
@@ -179,7 +180,8 @@ fn a_variable_in_a_path_is_replaced_and_one_that_is_not_set_is_named() {
 fn a_plant_that_is_written_back_reads_as_the_same_plant() {
     let more = "[[source]]\nname = \"long \\\"one\\\"\"\nkind = \"file\"\nlayout = \"long\"\npath = \"a\\\\b.csv\"\n\
                 separator = \"\\t\"\n[[camera]]\nname = \"kept\"\nline = \"line-1\"\nclips = \"clips/kept.csv\"\n";
-    for text in [SMALLEST.to_owned(), format!("{}\n{more}", include_str!("good/plant.toml"))] {
+    let sources = include_str!("good/sources.toml").to_owned();
+    for text in [SMALLEST.to_owned(), sources, format!("{}\n{more}", include_str!("good/plant.toml"))] {
         let mut plant = parsed(&text).unwrap();
         let written = to_text(&plant);
         // Its retention is its own.
@@ -190,4 +192,92 @@ fn a_plant_that_is_written_back_reads_as_the_same_plant() {
     assert_eq!(plant.cameras[4].feed, CameraFeed::Clips("/plants/one/clips/kept.csv".into()));
     let SourceKind::File(long) = &plant.sources[3].kind else { panic!("a file") };
     assert_eq!(long.layout, SampleLayout::Long);
+}
+
+#[test]
+fn controllers_and_brokers_are_described_whole() {
+    let plant = parsed(include_str!("good/sources.toml")).unwrap_or_else(|errors| panic!("{errors}"));
+    let kinds: Vec<&SourceKind> = plant.sources.iter().map(|source| &source.kind).collect();
+    let plc = ModbusDevice {
+        host: "10.0.0.7".to_owned(),
+        port: 502,
+        framing: ModbusFraming::Tcp,
+        unit: 1,
+        word_order: WordOrder::Abcd,
+        timeout_ns: 1_000_000_000,
+        pause_ns: 0,
+        block_max: 125,
+        block_gap: 8,
+        map: None,
+    };
+    assert_eq!(kinds[0], &SourceKind::Modbus(plc));
+    let gateway = ModbusDevice {
+        host: "fe80::7".to_owned(),
+        port: 4001,
+        framing: ModbusFraming::Rtu,
+        unit: 17,
+        word_order: WordOrder::Cdab,
+        timeout_ns: 250_000_000,
+        pause_ns: 20_000_000,
+        block_max: 32,
+        block_gap: 0,
+        map: Some("/plants/one/registers.csv".into()),
+    };
+    assert_eq!(kinds[1], &SourceKind::Modbus(gateway));
+    let folder = Path::new("/plants/one/certificates");
+    let broker = MqttBroker {
+        host: "broker.local".to_owned(),
+        port: 8883,
+        version: MqttVersion::V5,
+        tls: Some(MqttTls {
+            ca: Some(folder.join("ca.pem")),
+            identity: Some((folder.join("own.pem"), folder.join("own.key"))),
+        }),
+        client_id: Some("sightglass-1".to_owned()),
+        user: Some("reader".to_owned()),
+        password: Some(SecretRef::File("/plants/one/broker.password".into())),
+        keep_alive_ns: 2_000_000_000,
+        payload: MqttPayload::Json {
+            time: Some("meta[\"sent at\"]".parse().unwrap()),
+            time_format: JsonTime::Milliseconds,
+            quality: Some("q".parse().unwrap()),
+        },
+    };
+    assert_eq!(kinds[2], &SourceKind::Mqtt(broker));
+    let cell = MqttBroker {
+        host: "cell".to_owned(),
+        port: 1884,
+        version: MqttVersion::V3,
+        tls: None,
+        client_id: None,
+        user: Some("reader".to_owned()),
+        password: Some(SecretRef::Environment("CELL_PASSWORD".to_owned())),
+        keep_alive_ns: 5_000_000_000,
+        payload: MqttPayload::Sparkplug,
+    };
+    assert_eq!(kinds[3], &SourceKind::Mqtt(cell));
+    assert!(kinds.iter().all(|kind| kind.is_live()));
+}
+
+#[test]
+fn a_secret_that_was_written_into_the_file_is_in_no_error() {
+    let errors = parsed(include_str!("bad/sources.toml")).unwrap_err();
+    for shown in [errors.to_string(), errors.fancy(), format!("{errors:?}")] {
+        assert!(shown.contains("broker") && !shown.contains("S3CR3T"), "{shown}");
+    }
+    let broken = SMALLEST.replace("kind = \"file\"", "kind = \"mqtt\"\npassword = \"S3CR3T");
+    assert!(!parsed(&broken).unwrap_err().fancy().contains("S3CR3T"));
+}
+
+#[test]
+fn the_examples_of_the_page_on_sources_are_good() {
+    let page = include_str!("../../../docs/sources.md");
+    let examples: Vec<&str> =
+        page.split("```toml").skip(1).map(|after| after.split("```").next().unwrap_or_default()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let text = format!("[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n{example}");
+        let plant = parsed(&text).unwrap_or_else(|errors| panic!("{}", errors.fancy()));
+        assert!(plant.sources[0].kind.is_live() && plant.tags.len() == 1);
+    }
 }

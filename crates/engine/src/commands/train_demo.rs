@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 30.0)]
     minutes: f64,
     /// The most epochs.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 40)]
     epochs: usize,
     /// Stop training after this many minutes, with the best model so far.
     #[arg(long)]

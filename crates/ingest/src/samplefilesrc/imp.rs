@@ -9,11 +9,12 @@ use gst_base::{
     subclass::{base_src::CreateSuccess, prelude::*},
 };
 use sightglass_plant::{SampleFormat, SampleLayout};
-use sightglass_protocol::{Health, TagId, UtcNanos};
+use sightglass_protocol::{Health, UtcNanos};
 
 use crate::{
     health_event,
-    payload::{encode, samples_caps},
+    payload::encode,
+    properties::{array_of_strings, integers, samples_pad_templates, strings, tag_numbers, tags_of},
     samplefile::{Reading, SampleFileReader, SampleFileSettings},
 };
 
@@ -95,15 +96,7 @@ impl Settings {
             "long" => SampleLayout::Long,
             other => return Err(format!("layout '{other}' must be wide or long")),
         };
-        let tags: Vec<_> = if self.tags.is_empty() {
-            (0..self.columns.len()).map(TagId::from_index).collect()
-        } else {
-            let tag = |tag: &i32| u32::try_from(*tag).map(TagId).map_err(|_| format!("tag {tag} is negative"));
-            self.tags.iter().map(tag).collect::<Result<_, _>>()?
-        };
-        if tags.len() != self.columns.len() {
-            return Err(format!("{} tags for {} columns; give one each", tags.len(), self.columns.len()));
-        }
+        let tags = tags_of(&self.tags, self.columns.len(), "columns")?;
         let time = |time: i64| (time != UNSET).then_some(UtcNanos(time));
         Ok(SampleFileSettings {
             origin,
@@ -123,15 +116,6 @@ impl ObjectSubclass for SampleFileSrc {
     const NAME: &'static str = "SightglassSampleFileSrc";
     type Type = super::SampleFileSrc;
     type ParentType = gst_base::PushSrc;
-}
-
-fn strings(value: &glib::Value) -> Vec<String> {
-    value.get::<gst::Array>().map(|array| array.iter().filter_map(|item| item.get().ok()).collect()).unwrap_or_default()
-}
-
-fn array_of_strings(name: &str, nick: &str, blurb: &str) -> glib::ParamSpec {
-    let item = glib::ParamSpecString::builder("item").nick("Item").blurb("One of them").build();
-    gst::ParamSpecArray::builder(name).nick(nick).blurb(blurb).element_spec(&item).mutable_ready().build()
 }
 
 impl ObjectImpl for SampleFileSrc {
@@ -176,12 +160,7 @@ impl ObjectImpl for SampleFileSrc {
                     .mutable_ready()
                     .build(),
                 array_of_strings("columns", "Columns", "The columns to read (none: every column but the time)"),
-                gst::ParamSpecArray::builder("tags")
-                    .nick("Tags")
-                    .blurb("The tag number of each of the columns (none: counted from 0)")
-                    .element_spec(&glib::ParamSpecInt::builder("item").nick("Item").blurb("One of them").build())
-                    .mutable_ready()
-                    .build(),
+                tag_numbers("The tag number of each of the columns (none: counted from 0)"),
                 moment("base-utc", "Base time", "UTC nanoseconds at PTS 0; the lowest number: the first row's time"),
                 moment("from", "From", "UTC nanoseconds of the first moment to read; the lowest number: the beginning"),
                 moment("to", "To", "UTC nanoseconds of the last moment to read; the lowest number: the end"),
@@ -209,12 +188,7 @@ impl ObjectImpl for SampleFileSrc {
             "layout" => settings.layout = text(),
             "time-column" => settings.time_column = text(),
             "columns" => settings.columns = strings(value),
-            "tags" => {
-                settings.tags = value
-                    .get::<gst::Array>()
-                    .map(|array| array.iter().filter_map(|item| item.get().ok()).collect())
-                    .unwrap_or_default();
-            }
+            "tags" => settings.tags = integers(value),
             "base-utc" => settings.base_utc = moment(),
             "from" => settings.from = moment(),
             "to" => settings.to = moment(),
@@ -264,12 +238,7 @@ impl ElementImpl for SampleFileSrc {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let template =
-                gst::PadTemplate::new("src", gst::PadDirection::Src, gst::PadPresence::Always, &samples_caps());
-            template.into_iter().collect()
-        });
-        &TEMPLATES
+        samples_pad_templates()
     }
 }
 

@@ -3,6 +3,9 @@
 mod aligning;
 mod cameras;
 mod feeds;
+mod modbus;
+mod mqtt;
+mod peers;
 mod plants;
 mod real_recordings;
 mod recording;

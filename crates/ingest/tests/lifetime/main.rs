@@ -1,12 +1,17 @@
 //! What a line leaves behind: nothing. A test program of its own, since what a process has open belongs to all tests in it.
 
+#[path = "../ingest/peers.rs"]
+#[allow(dead_code, reason = "the other test program uses the rest")]
+mod peers;
 #[path = "../ingest/plants.rs"]
 #[allow(dead_code, reason = "the other test program uses the rest")]
 mod plants;
 
 use sightglass_ingest::{FeedItem, PipelineOptions, RecordOptions};
 use sightglass_plant::{CameraFeed, SourceKind};
+use sightglass_protocol::HealthState;
 
+use crate::peers::{Live, told};
 use crate::plants::{Script, grey, plant, run, sample, with_camera, with_tags};
 
 /// Entries of a folder of `/proc/self`.
@@ -33,6 +38,27 @@ fn a_line_that_has_ended_leaves_no_file_and_no_thread() {
         let options = PipelineOptions { record: Some(RecordOptions::new(dir.path())), ..Default::default() };
         let outcome = run(&plant, options, Script::boxed(items.collect()));
         assert_eq!((outcome.frames, outcome.closed.len()), (60, 2), "{}", outcome.reasons());
+    };
+    // Nobody is at these ports; a line that cannot reach them ends as cleanly.
+    let live = |source: &str| {
+        let text = format!(
+            "[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n[[source]]\nname = \"s\"\n{source}\n[[tag]]\nname = \"a\"\n\
+             role = \"measurement\"\naddress = \"40001\"\n"
+        );
+        sightglass_plant::parse(&text, "plant.toml", std::path::Path::new("")).expect("a plant")
+    };
+    let unreached = [
+        live("kind = \"modbus\"\naddress = \"127.0.0.1:1\""),
+        live("kind = \"mqtt\"\naddress = \"mqtt://127.0.0.1:1\""),
+        live("kind = \"mqtt\"\naddress = \"mqtt://127.0.0.1:1\"\nversion = \"5\""),
+    ];
+    let run_once = || {
+        run_once();
+        for plant in &unreached {
+            let mut line = Live::start(plant);
+            line.until("it is told", |outcome| told(outcome, HealthState::Failure, "127.0.0.1:1"));
+            line.stop();
+        }
     };
     // GStreamer keeps what it needs again: loaded plugins and a few idle threads.
     (0..3).for_each(|_| run_once());

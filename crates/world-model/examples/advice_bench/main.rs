@@ -6,6 +6,7 @@
 
 mod advice;
 mod coverage;
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "../simulated_line/mod.rs"]
 mod line;
 

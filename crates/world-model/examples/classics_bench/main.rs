@@ -6,6 +6,7 @@
 //! alarms than `--false-alarms`. A fault that is not found counts in the average delay with the whole time it was there.
 //! Prints one JSON object a classic.
 
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "../simulated_line/mod.rs"]
 mod line;
 
