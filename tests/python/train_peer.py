@@ -43,7 +43,7 @@ class Network:
         self.weights = weights
         self.used = set()
         for name, weight in weights.items():
-            weight.requires_grad_(not name.startswith("fusion.norm."))
+            weight.requires_grad_(not name.startswith(("fusion.norm.", "features.")))
         width = weights["fusion.queries"].shape[2]
         self.width = width
         self.tags = weights["tag.identity"].shape[1]
@@ -83,12 +83,18 @@ class Network:
         x = x + self.linear(name + ".out", self.attention(self.linear(name + ".qkv", self.normalise(x))))
         return x + self.linear(name + ".down", self.gelu(self.linear(name + ".up", self.normalise(x))))
 
-    def cameras_encoded(self, pictures):
-        """Frames (ticks * cameras, 2, 112, 112, 3), bytes, to tokens (ticks * cameras, patches, width)."""
+    def tubelets(self, pictures):
+        """Frames (ticks * cameras, 2, 112, 112, 3), bytes, to (ticks * cameras, patches, values)."""
         n = pictures.shape[0]
         x = (pictures.float() - 110) / 64
-        x = x.view(n, 2, SIDE, PATCH, SIDE, PATCH, 3).permute(0, 2, 4, 1, 3, 5, 6).reshape(n, PATCHES, -1)
-        x = self.linear("camera.embed", x) + self.weight("camera.position")
+        return x.view(n, 2, SIDE, PATCH, SIDE, PATCH, 3).permute(0, 2, 4, 1, 3, 5, 6).reshape(n, PATCHES, -1)
+
+    def features(self, tubelets):
+        off = (tubelets @ self.weight("features.project")).unflatten(0, (-1, self.cameras))
+        return ((off - self.weight("features.mean")) / (self.weight("features.scale") + 1)).flatten(0, 1)
+
+    def cameras_encoded(self, tubelets):
+        x = self.linear("camera.embed", tubelets) + self.weight("camera.position")
         for i in range(self.count("camera.layer")):
             x = self.block(f"camera.layer.{i}", x)
         return self.normalise(x)
@@ -128,14 +134,13 @@ class Network:
             x = x + self.linear(name + ".down", self.gelu(self.linear(name + ".up", modulated))) * (parts[5] + 1)
         return self.normalise(x)
 
-    def patches_ahead(self, context, tokens):
+    def patches_ahead(self, context, tokens, features):
         context = self.linear("predictor.patch.context", context)
-        x = self.linear("predictor.patch.inward", tokens) + context.repeat_interleave(self.cameras, 0).unsqueeze(1)
-        x = x + self.weight("predictor.patch.place")
-        layers = self.count("predictor.patch.layer")
-        for i in range(layers):
+        x = self.linear("predictor.patch.inward", torch.cat([tokens, features], 2))
+        x = x + context.repeat_interleave(self.cameras, 0).unsqueeze(1) + self.weight("predictor.patch.place")
+        for i in range(self.count("predictor.patch.layer")):
             x = self.block(f"predictor.patch.layer.{i}", x)
-        return tokens + self.linear("predictor.patch.outward", self.normalise(x) if layers else self.gelu(x))
+        return features + self.linear("predictor.patch.outward", self.normalise(x))
 
     def sigreg(self, states):
         directions = F.normalize(torch.randn(states.shape[1], DIRECTIONS), dim=0)
@@ -151,7 +156,8 @@ class Network:
     def loss(self, batch):
         windows, ticks = self.windows, self.ticks
         rows = windows * ticks
-        pictures = self.cameras_encoded(batch["pictures"])
+        tubelets = self.tubelets(batch["pictures"])
+        pictures = self.cameras_encoded(tubelets)
         placed = pictures.view(rows, self.cameras, PATCHES, self.width) + self.weight("camera.identity")
         tag = self.linear("tag.inward", batch["tags"]) + self.weight("tag.identity")
         tokens = torch.cat([placed.flatten(1, 2), self.linear("tag.outward", self.gelu(tag))], 1)
@@ -170,10 +176,11 @@ class Network:
         pair = torch.cat([states[:, :-1], states[:, 1:]], 2)
         guess = self.linear("inverse.outward", self.gelu(self.linear("inverse.inward", pair)))
         loss = loss + 0.2 * F.mse_loss(guess, batch["actions"][:, 1:])
-        by_tick = pictures.view(windows, ticks, self.cameras, PATCHES, self.width)
-        before, after = by_tick[:, :-1].flatten(0, 2), by_tick[:, 1:].flatten(0, 2).detach()
-        predicted = self.patches_ahead(hidden[:, :-1].flatten(0, 1), before)
-        loss = loss + 0.5 * F.smooth_l1_loss(predicted, after)
+        by_tick = lambda x: x.view(windows, ticks, self.cameras, PATCHES, -1)
+        tokens, features = by_tick(pictures), by_tick(self.features(tubelets))
+        before = tokens[:, :-1].flatten(0, 2), features[:, :-1].flatten(0, 2)
+        predicted = self.patches_ahead(hidden[:, :-1].flatten(0, 1), *before)
+        loss = loss + F.smooth_l1_loss(predicted, features[:, 1:].flatten(0, 2))
         x = torch.cat([hidden.flatten(0, 1).detach(), batch["extra"]], 1)
         out = self.linear("readout.outward", self.gelu(self.linear("readout.inward", x)))
         low, middle, high = out.view(rows, 3, len(HORIZONS), self.tags).unbind(1)

@@ -4,15 +4,12 @@
 //! `vjepa2_bench` and, for PyTorch, `tests/python/vjepa2_peer.py`, which also makes the checkpoints and measures the
 //! machine's matmul peak.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-use serde_json::Value;
-
-use crate::floors::{Floors, number};
+use crate::asked::Asked;
+use crate::floors::{Floors, median, number};
 use crate::outcome::{Doing, Outcome, step};
-use crate::process::Running;
 use crate::python;
 use crate::workspace::Workspace;
 
@@ -200,48 +197,4 @@ impl Bench<'_> {
         command.arg(folder).env("RAYON_NUM_THREADS", self.threads.to_string());
         command
     }
-}
-
-/// A program that answers each line with a line.
-struct Asked {
-    name: String,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    /// Ended when this is dropped.
-    _running: Running,
-}
-
-impl Asked {
-    /// Starts it; gives what it says when it is ready.
-    fn start(name: &str, command: &mut Command) -> Outcome<(Self, Value)> {
-        let mut running = Running::start(name, command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
-        let child = running.child();
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(format!("{name} has no pipes"));
-        };
-        let mut asked = Self { name: name.to_owned(), input, output: BufReader::new(output), _running: running };
-        let told = asked.answer()?;
-        Ok((asked, told))
-    }
-
-    fn ask(&mut self, line: &str) -> Outcome<Value> {
-        let doing = format!("ask {} for `{line}`", self.name);
-        writeln!(self.input, "{line}").could_not(&doing)?;
-        self.input.flush().could_not(&doing)?;
-        self.answer()
-    }
-
-    fn answer(&mut self) -> Outcome<Value> {
-        let mut line = String::new();
-        self.output.read_line(&mut line).could_not(format_args!("read from {}", self.name))?;
-        if line.is_empty() {
-            return Err(format!("{} ended without an answer", self.name));
-        }
-        serde_json::from_str(&line).could_not(format_args!("read the figures of {}", self.name))
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

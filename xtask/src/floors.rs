@@ -29,3 +29,9 @@ impl Floors {
 pub(crate) fn number(figures: &Value, key: &str) -> Outcome<f64> {
     figures[key].as_f64().ok_or_else(|| format!("the figures lack {key}"))
 }
+
+/// The middle one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

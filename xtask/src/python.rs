@@ -26,8 +26,8 @@ const PACKAGES: &[&str] = &[
 ];
 /// What benchmarks need beside them.
 const PACKAGES_FOR_BENCH: &[&str] = &["duckdb==2.0.1", "numpy==2.4.6"];
-/// V-JEPA 2 in PyTorch. On Linux, PyPI's torch brings CUDA with it and takes some gigabytes.
-const PACKAGES_FOR_VJEPA2: &[&str] = &["torch==2.15.0", "transformers==5.24.0", "safetensors==0.8.0", "numpy==2.4.6"];
+/// V-JEPA 2 and the plant model's network in PyTorch. On Linux, PyPI's torch brings CUDA with it and takes some gigabytes.
+const PACKAGES_FOR_PYTORCH: &[&str] = &["torch==2.15.0", "transformers==5.24.0", "safetensors==0.8.0", "numpy==2.4.6"];
 /// Debian and Ubuntu keep a part of Python's own `venv` in a package of its own.
 const PACKAGE_FOR_VENV: &str = "python3-venv";
 /// Written last, with the packages' versions: with it the environment is complete.
@@ -49,9 +49,9 @@ pub(crate) fn with_bench_peers(workspace: &Workspace) -> Outcome<Option<PathBuf>
     environment(PEERS, &workspace.tools().join("python-bench"), PACKAGES_FOR_BENCH)
 }
 
-/// As [`with_peers`], for V-JEPA 2.
+/// As [`with_peers`], for V-JEPA 2 and for training.
 pub(crate) fn with_pytorch(workspace: &Workspace) -> Outcome<Option<PathBuf>> {
-    environment("PyTorch", &workspace.tools().join("python-pytorch"), PACKAGES_FOR_VJEPA2)
+    environment("PyTorch", &workspace.tools().join("python-pytorch"), PACKAGES_FOR_PYTORCH)
 }
 
 /// The folder of an environment's packages that has `packages`, made where it is not there yet; `purpose` is for people.
