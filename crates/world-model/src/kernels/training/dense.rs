@@ -282,16 +282,19 @@ fn tile_of_columns<S: Simd, const R: usize>(
     right: Strided<'_>,
     steps: usize,
 ) -> Sums<S, R> {
-    let columns = tile::columns::<S>();
     let mut sums = [[simd.splat_f32s(0.0); 2]; R];
-    for k in 0..steps {
-        let left = &left.values[k * left.stride + at..][..R];
-        let (right, _) = S::as_simd_f32s(&right.values[k * right.stride..][..columns]);
+    let (mut left_rest, stride) = (&left.values[at..], left.stride);
+    let (mut right_rest, right_stride) = (S::as_simd_f32s(right.values).0, right.stride / S::F32_LANES);
+    // Without a way to panic, or the sums would go to memory at each step.
+    for _ in 0..steps {
+        let (Some(left), Some(right)) = (left_rest.first_chunk::<R>(), right_rest.first_chunk::<2>()) else { break };
         for r in 0..R {
             let value = simd.splat_f32s(left[r]);
             sums[r][0] = simd.mul_add_f32s(value, right[0], sums[r][0]);
             sums[r][1] = simd.mul_add_f32s(value, right[1], sums[r][1]);
         }
+        left_rest = left_rest.get(stride..).unwrap_or(&[]);
+        right_rest = right_rest.get(right_stride..).unwrap_or(&[]);
     }
     sums
 }

@@ -12,6 +12,8 @@ use crate::kernels::tile;
 
 /// Columns of a tile at most.
 const COLUMNS_MAX: usize = 32;
+/// A score that lies this far below the greatest counts for nothing: less than a rounding of the greatest's share.
+const HIDDEN: f32 = -64.0;
 
 /// Which keys a query sees, and at which cost.
 pub(super) trait Sight {
@@ -134,7 +136,9 @@ impl<'a> Work<'a> {
         let mut totals = [0f32; COLUMNS_MAX];
         for row in rows.chunks_exact_mut(columns) {
             for ((score, greatest), total) in row.iter_mut().zip(&greatest).zip(&mut totals) {
-                *score = exp(*score - greatest);
+                let below = *score - greatest;
+                // What is hidden must become 0: the least that `exp` gives makes products that are slow to compute.
+                *score = if below > HIDDEN { exp(below) } else { 0.0 };
                 *total += *score;
             }
         }
