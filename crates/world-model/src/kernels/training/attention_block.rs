@@ -7,7 +7,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::attention::{self, Attention, Buffers};
-use super::dense::{Panels, Strided, add_outer, add_product, pad, write_product};
+use super::dense::{Panels, Strided, add_outer, add_product, outer_scratch, pad, write_product};
 use super::heads::{self, Band, Work};
 use super::normalise::{normalise_row, normalise_row_backward};
 use super::{TASK_ROWS, rounded, sum_of_shares, take};
@@ -150,6 +150,7 @@ impl Tiled for Backward<'_> {
         let len = 5 * rounded(length * wide)
             + 2 * rounded(length * widest)
             + rounded(length)
+            + rounded(outer_scratch(widest, length))
             + attention::backward_len(length, dim);
         let mut rest = aligned(scratch, len);
         let normalised = take(&mut rest, length * wide);
@@ -160,6 +161,7 @@ impl Tiled for Backward<'_> {
         let d_seen = take(&mut rest, length * wide);
         let d_normalised = take(&mut rest, length * wide);
         let padded = take(&mut rest, length * wide);
+        let outer = take(&mut rest, outer_scratch(widest, length));
         let mut buffers = Buffers::new(&mut rest, length, dim);
         let sight = Band(None);
         let attention = Attention { qkv: &[], length, width, heads: &vec![sight; heads] };
@@ -181,12 +183,21 @@ impl Tiled for Backward<'_> {
 
             pad(gradient, width, wide, padded);
             let gradient_rows = Strided { values: padded, stride: wide };
-            add_outer::<S, R>(simd, Strided { values: seen, stride: wide }, width, gradient_rows, wide, length, d_out);
+            add_outer::<S, R>(
+                simd,
+                Strided { values: seen, stride: wide },
+                width,
+                gradient_rows,
+                wide,
+                length,
+                outer,
+                d_out,
+            );
             write_product::<S, R>(simd, gradient_rows, length, &weights.out_turned, d_seen, wide);
             let d_seen = Strided { values: d_seen, stride: wide };
             attention::backward::<S, R>(simd, &attention, projected, d_seen, &mut buffers, d_projected, widest);
             let d_rows = Strided { values: d_projected, stride: widest };
-            add_outer::<S, R>(simd, normalised, width, d_rows, widest, length, d_qkv);
+            add_outer::<S, R>(simd, normalised, width, d_rows, widest, length, outer, d_qkv);
             write_product::<S, R>(simd, d_rows, length, &weights.qkv_turned, d_normalised, wide);
             dx.copy_from_slice(gradient);
             for (row, dx) in dx.chunks_exact_mut(width).enumerate() {

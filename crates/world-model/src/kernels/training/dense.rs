@@ -241,62 +241,57 @@ fn tile_of_rows<S: Simd, const R: usize>(
     sums
 }
 
-/// `sum over k of left[k][i] * right[k]`, `steps` long, for each `i` below `width`; `right` has a tile's columns at each
-/// step.
+/// Floats that [`columns_by_panel`] works in.
+pub(super) fn columns_scratch(steps: usize) -> usize {
+    steps * tile::ROWS_WIDE
+}
+
+/// `sum over k of left[k][i] * right[k]`, `steps` long, for each `i` below `width`; `right` is a panel.
 #[inline(always)]
 pub(super) fn columns_by_panel<S: Simd, const R: usize>(
     simd: S,
     left: Strided<'_>,
     width: usize,
-    right: Strided<'_>,
+    right: &[f32],
     steps: usize,
+    scratch: &mut [f32],
     sink: &mut impl Sink<S>,
 ) {
     let mut at = 0;
     while at + R <= width {
-        let sums = tile_of_columns::<S, R>(simd, left, at, right, steps);
+        let sums = tile::product::<S, R>(simd, beside::<R>(left, at, steps, scratch), right);
         for r in 0..sums.len() {
             sink.take(simd, at + r, sums[r]);
         }
         at += R;
     }
     while at + ROWS_FEW <= width {
-        let sums = tile_of_columns::<S, ROWS_FEW>(simd, left, at, right, steps);
+        let sums = tile::product::<S, ROWS_FEW>(simd, beside::<ROWS_FEW>(left, at, steps, scratch), right);
         for r in 0..sums.len() {
             sink.take(simd, at + r, sums[r]);
         }
         at += ROWS_FEW;
     }
     while at < width {
-        let [sums] = tile_of_columns::<S, 1>(simd, left, at, right, steps);
+        let [sums] = tile::product::<S, 1>(simd, beside::<1>(left, at, steps, scratch), right);
         sink.take(simd, at, sums);
         at += 1;
     }
 }
 
+/// `R` columns from `at` on, step after step: a loop over rows at a distance could stop at each, and would keep its sums in
+/// memory.
 #[inline(always)]
-fn tile_of_columns<S: Simd, const R: usize>(
-    simd: S,
-    left: Strided<'_>,
-    at: usize,
-    right: Strided<'_>,
-    steps: usize,
-) -> Sums<S, R> {
-    let mut sums = [[simd.splat_f32s(0.0); 2]; R];
-    let (mut left_rest, stride) = (&left.values[at..], left.stride);
-    let (mut right_rest, right_stride) = (S::as_simd_f32s(right.values).0, right.stride / S::F32_LANES);
-    // Without a way to panic, or the sums would go to memory at each step.
-    for _ in 0..steps {
-        let (Some(left), Some(right)) = (left_rest.first_chunk::<R>(), right_rest.first_chunk::<2>()) else { break };
-        for r in 0..R {
-            let value = simd.splat_f32s(left[r]);
-            sums[r][0] = simd.mul_add_f32s(value, right[0], sums[r][0]);
-            sums[r][1] = simd.mul_add_f32s(value, right[1], sums[r][1]);
-        }
-        left_rest = left_rest.get(stride..).unwrap_or(&[]);
-        right_rest = right_rest.get(right_stride..).unwrap_or(&[]);
+fn beside<'a, const R: usize>(left: Strided<'_>, at: usize, steps: usize, scratch: &'a mut [f32]) -> &'a [f32] {
+    for (k, out) in scratch.as_chunks_mut::<R>().0[..steps].iter_mut().enumerate() {
+        out.copy_from_slice(&left.values[k * left.stride + at..][..R]);
     }
-    sums
+    &scratch[..steps * R]
+}
+
+/// Floats that [`add_outer`] works in.
+pub(super) fn outer_scratch(right_width: usize, steps: usize) -> usize {
+    steps * right_width + columns_scratch(steps)
 }
 
 /// `sums += left^T right`: `left` has `steps` rows of `width` values, `right` as many of `right_width`, which is a multiple
@@ -309,13 +304,49 @@ pub(super) fn add_outer<S: Simd, const R: usize>(
     right: Strided<'_>,
     right_width: usize,
     steps: usize,
+    scratch: &mut [f32],
     sums: &mut [f32],
 ) {
     let columns = tile::columns::<S>();
-    for column in (0..right_width).step_by(columns) {
-        let right = Strided { values: &right.values[column..], stride: right.stride };
-        let mut sink = Add { out: sums, stride: right_width, column, count: columns };
-        columns_by_panel::<S, R>(simd, left, width, right, steps, &mut sink);
+    let (panels, scratch) = scratch.split_at_mut(steps * right_width);
+    for (p, panel) in panels.chunks_exact_mut(steps * columns).enumerate() {
+        for (k, out) in panel.chunks_exact_mut(columns).enumerate() {
+            out.copy_from_slice(&right.values[k * right.stride + p * columns..][..columns]);
+        }
+    }
+    let mut at = 0;
+    while at + R <= width {
+        let left = beside::<R>(left, at, steps, scratch);
+        add_tiles::<S, R>(simd, left, panels, steps, right_width, &mut sums[at * right_width..]);
+        at += R;
+    }
+    while at + ROWS_FEW <= width {
+        let left = beside::<ROWS_FEW>(left, at, steps, scratch);
+        add_tiles::<S, ROWS_FEW>(simd, left, panels, steps, right_width, &mut sums[at * right_width..]);
+        at += ROWS_FEW;
+    }
+    while at < width {
+        let left = beside::<1>(left, at, steps, scratch);
+        add_tiles::<S, 1>(simd, left, panels, steps, right_width, &mut sums[at * right_width..]);
+        at += 1;
+    }
+}
+
+#[inline(always)]
+fn add_tiles<S: Simd, const R: usize>(
+    simd: S,
+    left: &[f32],
+    panels: &[f32],
+    steps: usize,
+    right_width: usize,
+    sums: &mut [f32],
+) {
+    let columns = tile::columns::<S>();
+    for (p, panel) in panels.chunks_exact(steps * columns).enumerate() {
+        let new = tile::product::<S, R>(simd, left, panel);
+        for r in 0..R {
+            add::<S>(simd, new[r], &mut sums[r * right_width + p * columns..][..columns]);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::dense::{Panels, Strided, add_outer, add_product, pad, write_product};
+use super::dense::{Panels, Strided, add_outer, add_product, outer_scratch, pad, write_product};
 use super::normalise::{normalise_row, normalise_row_backward};
 use super::{TASK_ROWS, rounded, sum_of_shares, take};
 use crate::kernels::activation::{gelu_tanh, gelu_tanh_and_slope};
@@ -138,7 +138,8 @@ impl Tiled for Backward<'_> {
         let columns = tile::columns::<S>();
         let (wide, deep) = (width.next_multiple_of(columns), hidden.next_multiple_of(columns));
         let block = BLOCK_ROWS;
-        let len = 3 * rounded(block * wide) + 2 * rounded(block * deep) + rounded(block);
+        let outer = outer_scratch(wide.max(deep), block);
+        let len = 3 * rounded(block * wide) + 2 * rounded(block * deep) + rounded(block) + rounded(outer);
         let mut rest = aligned(scratch, len);
         let normalised = take(&mut rest, block * wide);
         let padded = take(&mut rest, block * wide);
@@ -146,6 +147,7 @@ impl Tiled for Backward<'_> {
         let active = take(&mut rest, block * deep);
         let d_active = take(&mut rest, block * deep);
         let inverses = take(&mut rest, block);
+        let outer = take(&mut rest, outer);
         let inputs = x.chunks(block * width).zip(gradient.chunks(block * width));
         for (dx, (x, gradient)) in dx.chunks_mut(block * width).zip(inputs) {
             let rows = x.len() / width;
@@ -165,8 +167,8 @@ impl Tiled for Backward<'_> {
             }
             let active = Strided { values: active, stride: deep };
             let d_active = Strided { values: d_active, stride: deep };
-            add_outer::<S, R>(simd, active, hidden, gradient_rows, wide, rows, d_down);
-            add_outer::<S, R>(simd, normalised, width, d_active, deep, rows, d_up);
+            add_outer::<S, R>(simd, active, hidden, gradient_rows, wide, rows, outer, d_down);
+            add_outer::<S, R>(simd, normalised, width, d_active, deep, rows, outer, d_up);
             write_product::<S, R>(simd, d_active, rows, &weights.up_turned, d_normalised, wide);
             dx.copy_from_slice(gradient);
             for (row, dx) in dx.chunks_exact_mut(width).enumerate() {

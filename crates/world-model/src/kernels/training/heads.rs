@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::dense::{Add, Scale, Sink, Strided, Write, columns_by_panel, rows_by_panel, transpose};
+use super::dense::{Add, Scale, Sink, Strided, Write, columns_by_panel, columns_scratch, rows_by_panel, transpose};
 use super::{rounded, take};
 use crate::kernels::activation::exp;
 use crate::kernels::tile;
@@ -71,7 +71,11 @@ pub(super) struct HeadGradients<'a> {
 pub(super) fn scratch_len(length: usize, dim: usize) -> usize {
     let columns = tile::shape().1;
     let tiles = dim.next_multiple_of(columns);
-    2 * rounded(length * columns) + 5 * rounded(columns * tiles) + rounded(columns * columns) + rounded(columns)
+    2 * rounded(length * columns)
+        + rounded(columns_scratch(length))
+        + 5 * rounded(columns * tiles)
+        + rounded(columns * columns)
+        + rounded(columns)
 }
 
 /// What a head is computed in.
@@ -88,6 +92,8 @@ pub(super) struct Work<'a> {
     gradient_rows: &'a mut [f32],
     /// A panel of one of them.
     panel: &'a mut [f32],
+    /// For products of columns.
+    beside: &'a mut [f32],
     /// (columns).
     totals: &'a mut [f32],
 }
@@ -105,6 +111,7 @@ impl<'a> Work<'a> {
             query_rows: take(rest, columns * tiles),
             gradient_rows: take(rest, columns * tiles),
             panel: take(rest, columns * columns),
+            beside: take(rest, columns_scratch(length)),
             totals: take(rest, columns),
         }
     }
@@ -163,10 +170,10 @@ impl<'a> Work<'a> {
             let seen = sight.seen(first..first + count, head.length);
             self.weigh::<S, R>(simd, head, sight, first, count, seen.clone());
             let values = head.values.from(seen.start);
-            let probabilities = Strided { values: self.probabilities, stride: columns };
             let (inverse, _) = S::as_simd_f32s(self.totals);
             let mut sink = Scale { out: &mut *self.turned, factors: [inverse[0], inverse[1]] };
-            columns_by_panel::<S, R>(simd, values, head.dim, probabilities, seen.len(), &mut sink);
+            let (probabilities, beside) = (&*self.probabilities, &mut *self.beside);
+            columns_by_panel::<S, R>(simd, values, head.dim, probabilities, seen.len(), beside, &mut sink);
             turn_back(self.turned, columns, head.dim, count, self.query_rows, &mut out[first * stride..], stride);
         }
     }
@@ -236,7 +243,8 @@ impl<'a> Work<'a> {
                 }
             }
             let mut sink = Write { out: &mut *self.turned, stride: columns, column: 0, count: columns };
-            columns_by_panel::<S, R>(simd, head.keys.from(seen.start), dim, gradients, seen.len(), &mut sink);
+            let (keys, gradients, beside) = (head.keys.from(seen.start), &*self.gradients, &mut *self.beside);
+            columns_by_panel::<S, R>(simd, keys, dim, gradients, seen.len(), beside, &mut sink);
             let stride = out.queries_stride;
             turn_back(self.turned, columns, dim, count, self.query_rows, &mut out.queries[first * stride..], stride);
         }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::dense::{Panels, Strided, add_outer, pad, write_product};
+use super::dense::{Panels, Strided, add_outer, outer_scratch, pad, write_product};
 use super::normalise::{normalise_row, normalise_row_backward};
 use super::{TASK_ROWS, rounded, sum_of_shares, take};
 use crate::kernels::aligned;
@@ -212,12 +212,15 @@ impl Tiled for Backward<'_> {
         let Linear { inputs, outputs, normalised, .. } = *linear;
         let wide = outputs.next_multiple_of(tile::columns::<S>());
         let prepared = if normalised { BLOCK_ROWS * inputs } else { 0 };
-        let len = rounded(BLOCK_ROWS * wide) + rounded(prepared) + rounded(BLOCK_ROWS) + rounded(inputs);
+        let outer = outer_scratch(wide, BLOCK_ROWS);
+        let len =
+            rounded(outer) + rounded(BLOCK_ROWS * wide) + rounded(prepared) + rounded(BLOCK_ROWS) + rounded(inputs);
         let mut rest = aligned(scratch, len);
         let padded = take(&mut rest, BLOCK_ROWS * wide);
         let prepared = take(&mut rest, prepared);
         let inverses = take(&mut rest, BLOCK_ROWS);
         let line = take(&mut rest, inputs);
+        let outer = take(&mut rest, outer);
         let mut dx_blocks = dx.chunks_mut(BLOCK_ROWS * inputs);
         let blocks = x.chunks(BLOCK_ROWS * inputs).zip(gradient.chunks(BLOCK_ROWS * outputs));
         for (block, (x, gradient)) in blocks.enumerate() {
@@ -234,7 +237,7 @@ impl Tiled for Backward<'_> {
             };
             let left = Strided { values: left, stride: inputs };
             let gradient_rows = Strided { values: padded, stride: wide };
-            add_outer::<S, R>(simd, left, inputs, gradient_rows, wide, rows, d_weight);
+            add_outer::<S, R>(simd, left, inputs, gradient_rows, wide, rows, outer, d_weight);
             if !d_bias.is_empty() {
                 for (row, gradient) in gradient.chunks_exact(outputs).enumerate() {
                     let at = (first + block * BLOCK_ROWS + row) % (d_bias.len() / outputs) * outputs;
