@@ -6,17 +6,19 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::Tensor;
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use candle_nn::ParamsAdamW;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use sightglass_protocol::{HORIZONS, Tick};
 
+use crate::camera_encoder::{PATCHES, TUBELET};
 use crate::card::EpochLoss;
 use crate::file::{FORMAT, Store};
 use crate::latent::TickInput;
 use crate::network::{Batch, Network, Shape};
+use crate::optimiser::AdamW;
 use crate::patch_features::PatchFeatures;
 use crate::sigreg::effective_rank;
 use crate::spec::{Progress, TrainError, TrainOptions};
@@ -76,6 +78,9 @@ impl Lessons<'_> {
 
     fn batch(&self, starts: &[usize], window: usize) -> Batch {
         let mut batch = Batch { sequences: starts.len(), ticks: window, ..Batch::default() };
+        let pictures: usize =
+            starts.iter().map(|&s| self.ticks[s..s + window].iter().map(|t| t.cameras.len()).sum::<usize>()).sum();
+        batch.tubelets.reserve_exact(pictures * PATCHES * TUBELET);
         for &start in starts {
             for t in start..start + window {
                 self.inputs[t].append(self.ticks[t], &mut batch);
@@ -126,7 +131,8 @@ pub(crate) fn learn(
         .iter()
         .filter(|(name, _)| !name.starts_with("fusion.norm.") && !name.starts_with(PatchFeatures::PREFIX));
     let vars = trained.map(|(_, var)| var.clone()).collect();
-    let mut optimiser = AdamW::new(vars, ParamsAdamW { lr: LEARNING_RATE, ..ParamsAdamW::default() })?;
+    let rates = ParamsAdamW { lr: LEARNING_RATE, ..ParamsAdamW::default() };
+    let mut optimiser = AdamW::new(vars, rates, network.params.ops())?;
     let mut held_starts = windows(&lessons.held_back, size.window, |_| 0);
     let step = held_starts.len().div_ceil(HELD_BACK_WINDOWS_MAX).max(1);
     held_starts = held_starts.into_iter().step_by(step).collect();

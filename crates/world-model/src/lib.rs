@@ -30,6 +30,7 @@ mod model;
 mod network;
 mod normalise;
 mod ops;
+mod optimiser;
 mod params;
 mod patch_features;
 mod predictor;

@@ -94,12 +94,6 @@ pub(crate) struct Loss {
     pub(crate) states: Vec<f32>,
 }
 
-fn smooth_l1(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let size = (a - b)?.abs()?;
-    let near = size.minimum(1f32)?;
-    ((near.sqr()? * 0.5)? + (size - near)?)?.mean_all()
-}
-
 impl Network {
     pub(crate) fn seeded(shape: Shape, seed: u64, device: &ComputeDevice) -> Result<Self> {
         Self::build(shape, Params::seeded(seed, device))
@@ -226,7 +220,7 @@ impl Network {
             let horizon = horizon as usize;
             if horizon < ticks {
                 let predicted = ahead.narrow(1, 0, ticks - horizon)?.narrow(2, i * width, width)?;
-                let term = smooth_l1(&predicted, &states.narrow(1, horizon, ticks - horizon)?)?;
+                let term = self.params.ops().smooth_l1(&predicted, &states.narrow(1, horizon, ticks - horizon)?)?;
                 add((term / HORIZONS.len() as f64)?)?;
             }
         }
@@ -251,7 +245,8 @@ impl Network {
             };
             let context = hidden.narrow(1, 0, ticks - 1)?.contiguous()?.reshape((rows, size.width))?;
             let predicted = self.predictor.patches_ahead(&context, &cut(&tokens, 0)?, &cut(&features, 0)?)?;
-            add((smooth_l1(&predicted, &cut(&features, 1)?)? * PATCH_WEIGHT)?)?;
+            let distance = self.params.ops().smooth_l1(&predicted, &cut(&features, 1)?)?;
+            add((distance * PATCH_WEIGHT)?)?;
         }
         if let Some(readout) = &self.readout {
             let rows = sequences * ticks;

@@ -28,6 +28,12 @@ pub(super) fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     sums[0]
 }
 
+/// The sum of a row.
+#[inline(always)]
+pub(super) fn sum_of(row: &[f32]) -> f32 {
+    sum(row, |v| v)
+}
+
 struct Normalise<'a> {
     x: &'a [f32],
     weight: &'a [f32],

@@ -108,4 +108,12 @@ impl Ops {
             Self::Plain => plain::read(keys_values, queries, &masks, heads),
         }
     }
+
+    /// The smooth L1 distance of two tensors of a shape, the mean over all values.
+    pub(crate) fn smooth_l1(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::smooth_l1(a, b),
+            Self::Plain => plain::smooth_l1(a, b),
+        }
+    }
 }

@@ -97,3 +97,10 @@ pub(super) fn read(keys_values: &Tensor, queries: &Tensor, masks: &[Vec<f32>], h
     }
     Tensor::cat(&read, 0)
 }
+
+/// See [`super::Ops::smooth_l1`].
+pub(super) fn smooth_l1(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let size = (a - b)?.abs()?;
+    let near = size.minimum(1f32)?;
+    ((near.sqr()? * 0.5)? + (size - near)?)?.mean_all()
+}

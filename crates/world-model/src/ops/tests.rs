@@ -111,6 +111,13 @@ fn reading_under_masks_is_the_same() {
 }
 
 #[test]
+fn the_smooth_distance_is_the_same() {
+    for shape in [[1, 3], [70, 33], [300, 96]] {
+        same("smooth L1", &[&shape, &shape], |ops, a| ops.smooth_l1(&(&a[0] * 2.0)?, &a[1]));
+    }
+}
+
+#[test]
 fn what_comes_from_outside_gets_no_gradient() {
     let x = numbers(&[20, 7], 1);
     let weight = Var::from_tensor(&numbers(&[7, 5], 2)).unwrap();

@@ -106,7 +106,7 @@ impl Tiled for Backward<'_> {
         let dim = attention.width / attention.heads.len();
         let mut rest = aligned(scratch, backward_len(attention.length, dim));
         let mut buffers = Buffers::new(&mut rest, attention.length, dim);
-        backward::<S, R>(simd, attention, qkv, gradient, &mut buffers, out, 3 * attention.width);
+        backward::<S, R>(simd, attention, qkv, gradient, &mut buffers, None, out, 3 * attention.width);
     }
 }
 
@@ -131,7 +131,8 @@ pub(super) fn backward_len(length: usize, dim: usize) -> usize {
     heads::scratch_len(length, dim) + 2 * rounded(length * tiles)
 }
 
-/// The gradient of one sequence's `qkv`, to rows of `stride` values.
+/// The gradient of one sequence's `qkv`, to rows of `stride` values; and, where wanted, what it sees, to rows like those of
+/// `gradient`.
 #[inline(always)]
 pub(super) fn backward<S: Simd, const R: usize>(
     simd: S,
@@ -139,6 +140,7 @@ pub(super) fn backward<S: Simd, const R: usize>(
     qkv: Strided<'_>,
     gradient: Strided<'_>,
     buffers: &mut Buffers<'_>,
+    mut seen: Option<&mut [f32]>,
     out: &mut [f32],
     stride: usize,
 ) {
@@ -151,7 +153,8 @@ pub(super) fn backward<S: Simd, const R: usize>(
         let mut gradients =
             HeadGradients { queries: &mut out[h * dim..], queries_stride: stride, keys: d_keys, values: d_values };
         let gradient = Strided { values: &gradient.values[h * dim..], ..gradient };
-        work.backward::<S, R>(simd, &attention.head(qkv, h), sight, gradient, &mut gradients);
+        let seen_of_head = seen.as_deref_mut().map(|seen| &mut seen[h * dim..]);
+        work.backward::<S, R>(simd, &attention.head(qkv, h), sight, gradient, seen_of_head, &mut gradients);
         let rows = d_keys.chunks_exact(tiles).zip(d_values.chunks_exact(tiles));
         for (row, (key, value)) in out.chunks_exact_mut(stride).zip(rows) {
             row[width + h * dim..][..dim].copy_from_slice(&key[..dim]);

@@ -176,13 +176,20 @@ impl Tiled for Backward<'_> {
             let normalised = Strided { values: normalised, stride: wide };
             write_product::<S, R>(simd, normalised, length, &weights.qkv, projected, widest);
             let projected = Strided { values: projected, stride: widest };
-            for head in 0..heads {
-                let of = attention.head(projected, head);
-                buffers.work.forward::<S, R>(simd, &of, &sight, &mut seen[head * dim..], wide);
-            }
-
             pad(gradient, width, wide, padded);
             let gradient_rows = Strided { values: padded, stride: wide };
+            write_product::<S, R>(simd, gradient_rows, length, &weights.out_turned, d_seen, wide);
+            let d_seen = Strided { values: d_seen, stride: wide };
+            attention::backward::<S, R>(
+                simd,
+                &attention,
+                projected,
+                d_seen,
+                &mut buffers,
+                Some(seen),
+                d_projected,
+                widest,
+            );
             add_outer::<S, R>(
                 simd,
                 Strided { values: seen, stride: wide },
@@ -193,9 +200,6 @@ impl Tiled for Backward<'_> {
                 outer,
                 d_out,
             );
-            write_product::<S, R>(simd, gradient_rows, length, &weights.out_turned, d_seen, wide);
-            let d_seen = Strided { values: d_seen, stride: wide };
-            attention::backward::<S, R>(simd, &attention, projected, d_seen, &mut buffers, d_projected, widest);
             let d_rows = Strided { values: d_projected, stride: widest };
             add_outer::<S, R>(simd, normalised, width, d_rows, widest, length, outer, d_qkv);
             write_product::<S, R>(simd, d_rows, length, &weights.qkv_turned, d_normalised, wide);

@@ -154,6 +154,27 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// The means of the values by the weights that [`Work::weigh`] has left, for the queries from `first` on.
+    #[inline(always)]
+    fn mean<S: Simd, const R: usize>(
+        &mut self,
+        simd: S,
+        head: &Head<'_>,
+        first: usize,
+        count: usize,
+        seen: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let columns = tile::columns::<S>();
+        let values = head.values.from(seen.start);
+        let (inverse, _) = S::as_simd_f32s(self.totals);
+        let mut sink = Scale { out: &mut *self.turned, factors: [inverse[0], inverse[1]] };
+        let (probabilities, beside) = (&*self.probabilities, &mut *self.beside);
+        columns_by_panel::<S, R>(simd, values, head.dim, probabilities, seen.len(), beside, &mut sink);
+        turn_back(self.turned, columns, head.dim, count, self.query_rows, &mut out[first * stride..], stride);
+    }
+
     /// `softmax(Q K^T / sqrt(dim)) V`: `out` gets a row of `dim` values a query, `stride` apart.
     #[inline(always)]
     pub(super) fn forward<S: Simd, const R: usize>(
@@ -169,16 +190,12 @@ impl<'a> Work<'a> {
             let count = columns.min(head.asking - first);
             let seen = sight.seen(first..first + count, head.length);
             self.weigh::<S, R>(simd, head, sight, first, count, seen.clone());
-            let values = head.values.from(seen.start);
-            let (inverse, _) = S::as_simd_f32s(self.totals);
-            let mut sink = Scale { out: &mut *self.turned, factors: [inverse[0], inverse[1]] };
-            let (probabilities, beside) = (&*self.probabilities, &mut *self.beside);
-            columns_by_panel::<S, R>(simd, values, head.dim, probabilities, seen.len(), beside, &mut sink);
-            turn_back(self.turned, columns, head.dim, count, self.query_rows, &mut out[first * stride..], stride);
+            self.mean::<S, R>(simd, head, first, count, seen.clone(), out, stride);
         }
     }
 
-    /// The gradients of queries, keys and values; `gradient` has a row of `dim` values a query.
+    /// The gradients of queries, keys and values; `gradient` has a row of `dim` values a query. With `seen`, what
+    /// [`Work::forward`] gives goes there, too, rows of as many values as those of `gradient`.
     #[inline(always)]
     pub(super) fn backward<S: Simd, const R: usize>(
         &mut self,
@@ -186,6 +203,7 @@ impl<'a> Work<'a> {
         head: &Head<'_>,
         sight: &impl Sight,
         gradient: Strided<'_>,
+        mut seen_rows: Option<&mut [f32]>,
         out: &mut HeadGradients<'_>,
     ) {
         let (columns, dim) = (tile::columns::<S>(), head.dim);
@@ -194,6 +212,9 @@ impl<'a> Work<'a> {
             let count = columns.min(head.asking - first);
             let seen = sight.seen(first..first + count, head.length);
             self.weigh::<S, R>(simd, head, sight, first, count, seen.clone());
+            if let Some(rows) = &mut seen_rows {
+                self.mean::<S, R>(simd, head, first, count, seen.clone(), rows, gradient.stride);
+            }
             gather(head.queries.from(first), count, dim, tiles, self.query_rows);
             gather(gradient.from(first), count, dim, tiles, self.gradient_rows);
             let rows = Strided { values: self.gradient_rows, stride: tiles };

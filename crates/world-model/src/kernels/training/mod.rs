@@ -4,6 +4,7 @@
 //! order: the same seed gives the same weights to the bit, however many threads there are. An element of a product is
 //! summed step after step, so a row's result does not depend on the rows beside it.
 
+mod adamw;
 mod attention;
 mod attention_block;
 mod dense;
@@ -13,7 +14,9 @@ mod heads;
 mod linear;
 mod normalise;
 mod reading;
+mod smooth_l1;
 
+pub(crate) use adamw::AdamW;
 pub(crate) use attention::Attention;
 pub(crate) use attention_block::AttentionBlock;
 pub(crate) use feed_forward::FeedForward;
@@ -22,6 +25,7 @@ pub(crate) use heads::Band;
 pub(crate) use linear::{Linear, LinearGradients};
 pub(crate) use normalise::{normalise, normalise_backward};
 pub(crate) use reading::Reading;
+pub(crate) use smooth_l1::{smooth_l1, smooth_l1_backward};
 
 /// Rows that a task of a backward pass has at least, where there are as many: its share of the weights' gradients is summed
 /// apart, and the shares are added up in the end.

@@ -197,7 +197,7 @@ impl Tiled for Backward<'_> {
                 };
                 let of = reading.head(asked, keys_values, head);
                 let gradient = Strided { values: &gradient[head * dim..], stride: width };
-                work.backward::<S, R>(simd, &of, &reading.masks_of(tick + t), gradient, &mut out);
+                work.backward::<S, R>(simd, &of, &reading.masks_of(tick + t), gradient, None, &mut out);
                 let rows = d_keys.chunks_exact(tiles).zip(d_values.chunks_exact(tiles));
                 for (row, (key, value)) in d_kv.chunks_exact_mut(2 * width).zip(rows) {
                     row[head * dim..][..dim].copy_from_slice(&key[..dim]);

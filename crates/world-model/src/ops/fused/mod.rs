@@ -9,6 +9,7 @@ mod layer;
 mod linear;
 mod normalise;
 mod reading;
+mod smooth_l1;
 
 use std::ops::{Deref, Range};
 
@@ -20,6 +21,7 @@ pub(super) use layer::{attention_block, feed_forward};
 pub(super) use linear::linear;
 pub(super) use normalise::normalise;
 pub(super) use reading::read;
+pub(super) use smooth_l1::smooth_l1;
 
 fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let CpuStorage::F32(values) = storage else { bail!("fused operations work on f32") };
