@@ -190,7 +190,7 @@ impl Latent {
         let shape = self.network.shape;
         let mut batch = Batch { sequences: 1, ticks: 1, ..Batch::default() };
         input.append(tick, &mut batch);
-        let (pictures, states) = self.network.encode(&batch, &[], false)?;
+        let (pictures, states) = self.network.encode(&mut batch, &[], false)?;
         let latent = shape.size.latent;
         let width = shape.modalities() * latent;
         let seen: Vec<f32> = states.flatten_all()?.to_vec1()?;

@@ -116,7 +116,7 @@ pub(crate) fn learn(
     let size = shape.size;
     let whole = windows(&lessons.training, size.window, |_| 0);
     let some: Vec<usize> = whole.iter().copied().step_by(whole.len().div_ceil(FEATURE_WINDOWS).max(1)).collect();
-    network.fit_features(&lessons.batch(&some, size.window))?;
+    network.fit_features(&mut lessons.batch(&some, size.window))?;
     let mut epochs: Vec<EpochLoss> = Vec::new();
     let mut best: BTreeMap<String, Tensor> = network.params.snapshot()?;
     if let Some(path) = options.checkpoint.as_deref().filter(|p| p.exists()) {
@@ -153,7 +153,7 @@ pub(crate) fn learn(
             let warm = ((since_resume + 1) as f64 / WARM_UP_STEPS as f64).min(1.0);
             optimiser.set_learning_rate(LEARNING_RATE * cosine * warm);
             since_resume += 1;
-            let loss = network.loss(&lessons.batch(starts, size.window), &mut rng, true)?;
+            let loss = network.loss(&mut lessons.batch(starts, size.window), &mut rng, true)?;
             optimiser.backward_step(&loss.total)?;
             let value: f32 = loss.total.to_scalar()?;
             sum += value;
@@ -201,7 +201,7 @@ fn held_back(network: &Network, lessons: &Lessons<'_>, starts: &[usize]) -> Resu
     let mut states = Vec::new();
     for starts in starts.chunks(size.batch) {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let loss = network.loss(&lessons.batch(starts, size.window), &mut rng, false)?;
+        let loss = network.loss(&mut lessons.batch(starts, size.window), &mut rng, false)?;
         sum += loss.total.to_scalar::<f32>()? * starts.len() as f32;
         count += starts.len();
         states.extend(loss.states);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,15 @@ pub(crate) struct Batch {
     /// What the read-out should say, (ticks, horizons, tags), and its weight.
     pub(crate) targets: Vec<f32>,
     pub(crate) weights: Vec<f32>,
+}
+
+impl Batch {
+    /// Takes the pictures out, (ticks * cameras, `PATCHES`, `TUBELET`): they are by far the most of a batch, and are not copied.
+    fn pictures(&mut self, device: &Device) -> Result<Tensor> {
+        let tubelets = std::mem::take(&mut self.tubelets);
+        let count = tubelets.len() / (PATCHES * TUBELET);
+        Tensor::from_vec(tubelets, (count, PATCHES, TUBELET), device)
+    }
 }
 
 /// A batch's pictures.
@@ -136,13 +145,13 @@ impl Network {
 
     /// Patch tokens (ticks * cameras, `PATCHES`, width) with their features (see [`PatchFeatures`]), and states (ticks, modalities * latent) of a batch. `hide` says
     /// for each sequence which kind the fused state must do without (0 none, 1 pictures, 2 tags).
-    pub(crate) fn encode(&self, batch: &Batch, hide: &[u8], training: bool) -> Result<(Option<Patches>, Tensor)> {
+    pub(crate) fn encode(&self, batch: &mut Batch, hide: &[u8], training: bool) -> Result<(Option<Patches>, Tensor)> {
         let Shape { size, cameras, tags, .. } = self.shape;
         let ticks = batch.sequences * batch.ticks;
         let mut tokens = Vec::new();
         let mut pictures = None;
         if let (Some(encoder), Some(identity)) = (&self.camera, &self.camera_identity) {
-            let x = Tensor::from_slice(&batch.tubelets, (ticks * cameras, PATCHES, TUBELET), self.params.device())?;
+            let x = batch.pictures(self.params.device())?;
             let encoded = encoder.forward(&x)?;
             let placed = encoded.reshape((ticks, cameras, PATCHES, size.width))?.broadcast_add(identity)?;
             tokens.push(placed.reshape((ticks, cameras * PATCHES, size.width))?);
@@ -192,7 +201,7 @@ impl Network {
     }
 
     /// The loss of a batch of whole windows.
-    pub(crate) fn loss(&self, batch: &Batch, rng: &mut ChaCha8Rng, training: bool) -> Result<Loss> {
+    pub(crate) fn loss(&self, batch: &mut Batch, rng: &mut ChaCha8Rng, training: bool) -> Result<Loss> {
         let Shape { size, tags, cameras, .. } = self.shape;
         let (sequences, ticks) = (batch.sequences, batch.ticks);
         let hide: Vec<u8> = (0..sequences)
@@ -268,9 +277,8 @@ impl Network {
     }
 
     /// Takes the mean look of each place from ticks (those of the batch).
-    pub(crate) fn fit_features(&self, batch: &Batch) -> Result<()> {
+    pub(crate) fn fit_features(&self, batch: &mut Batch) -> Result<()> {
         let Some(features) = &self.features else { return Ok(()) };
-        let pictures = batch.sequences * batch.ticks * self.shape.cameras;
-        features.fit(&Tensor::from_slice(&batch.tubelets, (pictures, PATCHES, TUBELET), self.params.device())?)
+        features.fit(&batch.pictures(self.params.device())?)
     }
 }
