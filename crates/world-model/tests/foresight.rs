@@ -394,7 +394,7 @@ fn a_model_that_was_saved_foresees_the_same() {
 }
 
 #[test]
-fn the_shipped_model_from_before_there_was_foresight_loads_forecasts_and_says_what_it_lacks() {
+fn the_shipped_model_forecasts_minutes_ahead() {
     let tag = |(i, tag): (usize, &sightglass_plant_sim::SimTag)| TagSpec {
         id: TagId::from_index(i),
         name: tag.name.to_owned(),
@@ -422,11 +422,8 @@ fn the_shipped_model_from_before_there_was_foresight_loads_forecasts_and_says_wh
         let time = UtcNanos(t as i64 * SECOND);
         stream.step(&Tick { line: LineId(0), index: t, time, tags, cameras: vec![missing.clone()] });
     }
-    assert!(!model.has_foresight(), "trained anew: turn this test round");
-    let outlook = stream.outlook(100).unwrap();
-    assert_eq!(outlook.measured_ticks, 32);
+    assert!(model.has_foresight());
+    let outlook = stream.outlook(300).unwrap();
+    assert!(outlook.measured_ticks >= 256, "{}", outlook.measured_ticks);
     assert!(outlook.tags.iter().all(|t| t.bands.iter().all(|b| b.low < b.high && b.mid.is_finite())));
-    let refused = stream.what_if(&Course::held(), 10).unwrap_err();
-    assert_eq!(refused, ForesightError::NotCalibrated);
-    assert!(refused.to_string().contains("train it again"));
 }

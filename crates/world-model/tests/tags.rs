@@ -171,7 +171,7 @@ fn a_file_that_is_not_this_lines_model_says_why() {
         std::fs::write(&path, &whole[..length]).unwrap();
         assert!(matches!(PlantModel::load(&path, &spec(false)), Err(LoadError::Damaged { .. })), "{length} bytes");
     }
-    let named = br#"\"format\":1"#;
+    let named = br#"\"format\":2"#;
     let at = whole.windows(named.len()).position(|w| w == named).expect("the head names its format");
     let mut newer = whole.clone();
     newer[at + named.len() - 1] = b'9';
