@@ -106,7 +106,7 @@ impl Tiled for Backward<'_> {
         let dim = attention.width / attention.heads.len();
         let mut rest = aligned(scratch, backward_len(attention.length, dim));
         let mut buffers = Buffers::new(&mut rest, attention.length, dim);
-        backward::<S, R>(simd, attention, qkv, gradient, &mut buffers, None, out, 3 * attention.width);
+        backward::<S, R>(simd, attention, qkv, gradient, &mut buffers, None, out);
     }
 }
 
@@ -131,7 +131,7 @@ pub(super) fn backward_len(length: usize, dim: usize) -> usize {
     heads::scratch_len(length, dim) + 2 * rounded(length * tiles)
 }
 
-/// The gradient of one sequence's `qkv`, to rows of `stride` values; and, where wanted, what it sees, to rows like those of
+/// The gradient of one sequence's `qkv`, to rows like its own; and, where wanted, what it sees, to rows like those of
 /// `gradient`.
 #[inline(always)]
 pub(super) fn backward<S: Simd, const R: usize>(
@@ -142,7 +142,6 @@ pub(super) fn backward<S: Simd, const R: usize>(
     buffers: &mut Buffers<'_>,
     mut seen: Option<&mut [f32]>,
     out: &mut [f32],
-    stride: usize,
 ) {
     let (width, dim) = (attention.width, attention.width / attention.heads.len());
     let tiles = dim.next_multiple_of(tile::columns::<S>());
@@ -151,12 +150,12 @@ pub(super) fn backward<S: Simd, const R: usize>(
         d_keys.fill(0.0);
         d_values.fill(0.0);
         let mut gradients =
-            HeadGradients { queries: &mut out[h * dim..], queries_stride: stride, keys: d_keys, values: d_values };
+            HeadGradients { queries: &mut out[h * dim..], queries_stride: qkv.stride, keys: d_keys, values: d_values };
         let gradient = Strided { values: &gradient.values[h * dim..], ..gradient };
         let seen_of_head = seen.as_deref_mut().map(|seen| &mut seen[h * dim..]);
         work.backward::<S, R>(simd, &attention.head(qkv, h), sight, gradient, seen_of_head, &mut gradients);
         let rows = d_keys.chunks_exact(tiles).zip(d_values.chunks_exact(tiles));
-        for (row, (key, value)) in out.chunks_exact_mut(stride).zip(rows) {
+        for (row, (key, value)) in out.chunks_exact_mut(qkv.stride).zip(rows) {
             row[width + h * dim..][..dim].copy_from_slice(&key[..dim]);
             row[2 * width + h * dim..][..dim].copy_from_slice(&value[..dim]);
         }

@@ -180,28 +180,10 @@ impl Tiled for Backward<'_> {
             let gradient_rows = Strided { values: padded, stride: wide };
             write_product::<S, R>(simd, gradient_rows, length, &weights.out_turned, d_seen, wide);
             let d_seen = Strided { values: d_seen, stride: wide };
-            attention::backward::<S, R>(
-                simd,
-                &attention,
-                projected,
-                d_seen,
-                &mut buffers,
-                Some(seen),
-                d_projected,
-                widest,
-            );
-            add_outer::<S, R>(
-                simd,
-                Strided { values: seen, stride: wide },
-                width,
-                gradient_rows,
-                wide,
-                length,
-                outer,
-                d_out,
-            );
+            attention::backward::<S, R>(simd, &attention, projected, d_seen, &mut buffers, Some(seen), d_projected);
+            add_outer::<S, R>(simd, Strided { values: seen, stride: wide }, width, gradient_rows, length, outer, d_out);
             let d_rows = Strided { values: d_projected, stride: widest };
-            add_outer::<S, R>(simd, normalised, width, d_rows, widest, length, outer, d_qkv);
+            add_outer::<S, R>(simd, normalised, width, d_rows, length, outer, d_qkv);
             write_product::<S, R>(simd, d_rows, length, &weights.qkv_turned, d_normalised, wide);
             dx.copy_from_slice(gradient);
             for (row, dx) in dx.chunks_exact_mut(width).enumerate() {

@@ -294,20 +294,19 @@ pub(super) fn outer_scratch(right_width: usize, steps: usize) -> usize {
     steps * right_width + columns_scratch(steps)
 }
 
-/// `sums += left^T right`: `left` has `steps` rows of `width` values, `right` as many of `right_width`, which is a multiple
-/// of a tile's columns, and so has each of the `width` rows of `sums`.
+/// `sums += left^T right`: `left` has `steps` rows of `width` values, `right` as many without room between them, each whole
+/// tiles' columns, and `sums` has `width` such rows.
 #[inline(always)]
 pub(super) fn add_outer<S: Simd, const R: usize>(
     simd: S,
     left: Strided<'_>,
     width: usize,
     right: Strided<'_>,
-    right_width: usize,
     steps: usize,
     scratch: &mut [f32],
     sums: &mut [f32],
 ) {
-    let columns = tile::columns::<S>();
+    let (columns, right_width) = (tile::columns::<S>(), right.stride);
     let (panels, scratch) = scratch.split_at_mut(steps * right_width);
     for (p, panel) in panels.chunks_exact_mut(steps * columns).enumerate() {
         for (k, out) in panel.chunks_exact_mut(columns).enumerate() {

@@ -167,8 +167,8 @@ impl Tiled for Backward<'_> {
             }
             let active = Strided { values: active, stride: deep };
             let d_active = Strided { values: d_active, stride: deep };
-            add_outer::<S, R>(simd, active, hidden, gradient_rows, wide, rows, outer, d_down);
-            add_outer::<S, R>(simd, normalised, width, d_active, deep, rows, outer, d_up);
+            add_outer::<S, R>(simd, active, hidden, gradient_rows, rows, outer, d_down);
+            add_outer::<S, R>(simd, normalised, width, d_active, rows, outer, d_up);
             write_product::<S, R>(simd, d_active, rows, &weights.up_turned, d_normalised, wide);
             dx.copy_from_slice(gradient);
             for (row, dx) in dx.chunks_exact_mut(width).enumerate() {

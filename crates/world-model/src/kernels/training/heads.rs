@@ -154,19 +154,19 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The means of the values by the weights that [`Work::weigh`] has left, for the queries from `first` on.
+    /// The means of the values by the weights that [`Work::weigh`] has left, for these queries.
     #[inline(always)]
     fn mean<S: Simd, const R: usize>(
         &mut self,
         simd: S,
         head: &Head<'_>,
-        first: usize,
-        count: usize,
+        queries: Range<usize>,
         seen: Range<usize>,
         out: &mut [f32],
         stride: usize,
     ) {
         let columns = tile::columns::<S>();
+        let (first, count) = (queries.start, queries.len());
         let values = head.values.from(seen.start);
         let (inverse, _) = S::as_simd_f32s(self.totals);
         let mut sink = Scale { out: &mut *self.turned, factors: [inverse[0], inverse[1]] };
@@ -190,7 +190,7 @@ impl<'a> Work<'a> {
             let count = columns.min(head.asking - first);
             let seen = sight.seen(first..first + count, head.length);
             self.weigh::<S, R>(simd, head, sight, first, count, seen.clone());
-            self.mean::<S, R>(simd, head, first, count, seen.clone(), out, stride);
+            self.mean::<S, R>(simd, head, first..first + count, seen, out, stride);
         }
     }
 
@@ -213,7 +213,7 @@ impl<'a> Work<'a> {
             let seen = sight.seen(first..first + count, head.length);
             self.weigh::<S, R>(simd, head, sight, first, count, seen.clone());
             if let Some(rows) = &mut seen_rows {
-                self.mean::<S, R>(simd, head, first, count, seen.clone(), rows, gradient.stride);
+                self.mean::<S, R>(simd, head, first..first + count, seen.clone(), rows, gradient.stride);
             }
             gather(head.queries.from(first), count, dim, tiles, self.query_rows);
             gather(gradient.from(first), count, dim, tiles, self.gradient_rows);

@@ -237,7 +237,7 @@ impl Tiled for Backward<'_> {
             };
             let left = Strided { values: left, stride: inputs };
             let gradient_rows = Strided { values: padded, stride: wide };
-            add_outer::<S, R>(simd, left, inputs, gradient_rows, wide, rows, outer, d_weight);
+            add_outer::<S, R>(simd, left, inputs, gradient_rows, rows, outer, d_weight);
             if !d_bias.is_empty() {
                 for (row, gradient) in gradient.chunks_exact(outputs).enumerate() {
                     let at = (first + block * BLOCK_ROWS + row) % (d_bias.len() / outputs) * outputs;

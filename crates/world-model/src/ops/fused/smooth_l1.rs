@@ -18,7 +18,7 @@ impl CustomOp2 for SmoothL1 {
     }
 
     fn bwd(&self, a: &Tensor, b: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let d_a = shaped(training::smooth_l1_backward(&*values(a)?, &*values(b)?, grad.to_scalar()?), a)?;
+        let d_a = shaped(training::smooth_l1_backward(&values(a)?, &values(b)?, grad.to_scalar()?), a)?;
         let d_b = if b.track_op() { Some(d_a.neg()?) } else { None };
         Ok((Some(d_a), d_b))
     }
