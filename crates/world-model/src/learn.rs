@@ -153,8 +153,13 @@ pub(crate) fn learn(
             let warm = ((since_resume + 1) as f64 / WARM_UP_STEPS as f64).min(1.0);
             optimiser.set_learning_rate(LEARNING_RATE * cosine * warm);
             since_resume += 1;
-            let loss = network.loss(&mut lessons.batch(starts, size.window), &mut rng, true)?;
-            optimiser.backward_step(&loss.total)?;
+            let mut batch = lessons.batch(starts, size.window);
+            // On a thread of the pool, which the kernels' tasks then need not be handed to.
+            let loss = rayon::scope(|_| {
+                let loss = network.loss(&mut batch, &mut rng, true)?;
+                optimiser.backward_step(&loss.total)?;
+                Ok::<_, candle_core::Error>(loss)
+            })?;
             let value: f32 = loss.total.to_scalar()?;
             sum += value;
             let report = Progress {

@@ -16,6 +16,8 @@ mod normalise;
 mod reading;
 mod smooth_l1;
 
+use rayon::prelude::*;
+
 pub(crate) use adamw::AdamW;
 pub(crate) use attention::Attention;
 pub(crate) use attention_block::AttentionBlock;
@@ -30,6 +32,9 @@ pub(crate) use smooth_l1::{smooth_l1, smooth_l1_backward};
 /// Rows that a task of a backward pass has at least, where there are as many: its share of the weights' gradients is summed
 /// apart, and the shares are added up in the end.
 const TASK_ROWS: usize = 384;
+
+/// Rows of shares that are added up at once.
+const ROWS_AT_ONCE: usize = 32;
 
 /// The next `len` floats of a scratch, and on to the next 64-byte boundary.
 fn take<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
@@ -46,10 +51,13 @@ fn rounded(len: usize) -> usize {
 /// The sum of shares of `len` floats each, the first `columns` of each `stride` of them.
 fn sum_of_shares(shares: &[f32], len: usize, stride: usize, columns: usize) -> Vec<f32> {
     let mut out = vec![0f32; len / stride * columns];
-    for share in shares.chunks_exact(len) {
-        for (out, share) in out.chunks_exact_mut(columns).zip(share.chunks_exact(stride)) {
-            out.iter_mut().zip(share).for_each(|(out, value)| *out += value);
+    out.par_chunks_mut(columns * ROWS_AT_ONCE).enumerate().for_each(|(i, out)| {
+        for share in shares.chunks_exact(len) {
+            let share = share[i * ROWS_AT_ONCE * stride..].chunks_exact(stride);
+            for (out, share) in out.chunks_exact_mut(columns).zip(share) {
+                out.iter_mut().zip(share).for_each(|(out, value)| *out += value);
+            }
         }
-    }
+    });
     out
 }
