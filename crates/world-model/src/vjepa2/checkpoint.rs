@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use memmap2::Mmap;
+use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
@@ -16,6 +17,8 @@ use crate::kernels::Rows;
 
 /// A sharded checkpoint has at most this many files.
 const FILES_MAX: usize = 1024;
+/// Values that are looked at at once.
+const PIECE: usize = 1024;
 /// As many names of tensors are given in an error.
 const NAMES_MAX: usize = 3;
 
@@ -110,6 +113,16 @@ impl Stored {
                 }
             }
         }
+    }
+
+    /// The first value that is no number, and where.
+    fn first_not_finite(&self) -> Option<(usize, f32)> {
+        let mut piece = [0f32; PIECE];
+        (0..self.count()).step_by(PIECE).find_map(|first| {
+            let piece = &mut piece[..PIECE.min(self.count() - first)];
+            self.read_at(first, piece);
+            piece.iter().position(|v| !v.is_finite()).map(|at| (first + at, piece[at]))
+        })
     }
 
     /// All values.
@@ -230,20 +243,13 @@ impl Checkpoint {
     }
 
     fn all_finite(&self) -> Result<(), Vjepa2Error> {
-        const PIECE: usize = 1 << 14;
-        let mut piece = vec![0f32; PIECE];
-        for (name, stored) in &self.tensors {
-            for first in (0..stored.count()).step_by(PIECE) {
-                let piece = &mut piece[..PIECE.min(stored.count() - first)];
-                stored.read_at(first, piece);
-                if let Some(at) = piece.iter().position(|v| !v.is_finite()) {
-                    let (value, at) = (piece[at], first + at);
-                    let reason = format!("the tensor '{name}' has {value} at position {at}; download the file again");
-                    return Err(Vjepa2Error::weights(&stored.shard.path, reason));
-                }
-            }
-        }
-        Ok(())
+        let tensors: Vec<(&String, &Stored)> = self.tensors.iter().collect();
+        let wrong = tensors.par_iter().find_map_first(|(name, stored)| {
+            let (at, value) = stored.first_not_finite()?;
+            let reason = format!("the tensor '{name}' has {value} at position {at}; download the file again");
+            Some(Vjepa2Error::weights(&stored.shard.path, reason))
+        });
+        wrong.map_or(Ok(()), Err)
     }
 
     /// A tensor that was checked to be there.
