@@ -14,6 +14,8 @@ use super::{Scratch, aligned, rows_a_task};
 
 /// Keys that are scored at once.
 const BLOCK: usize = 128;
+/// Sums of probabilities that a row keeps beside each other: always this many, whatever the processor.
+const LANES: usize = 16;
 /// Queries a task has at most.
 const QUERIES_MAX: usize = 96;
 
@@ -99,31 +101,29 @@ pub(crate) fn attention(qkv: &[f32], heads: Heads, rotation: Rotation<'_>, out: 
     );
     let (keys, values) = (&*keys, &*values);
     let queries = rows_a_task(length, tile_rows, QUERIES_MAX);
-    let tasks_sequence = length.div_ceil(queries);
-    // A task is some queries of one sequence, so that it owns whole rows of the output.
-    let outs: Vec<&mut [f32]> =
-        out.chunks_mut(length * width).flat_map(|sequence| sequence.chunks_mut(queries * width)).collect();
-    outs.into_par_iter().enumerate().for_each(|(i, out)| {
-        let (s, first) = (i / tasks_sequence, i % tasks_sequence * queries);
+    out.par_chunks_mut(length * width).enumerate().for_each(|(s, sequence)| {
         let qkv = &qkv[s * length * 3 * width..(s + 1) * length * 3 * width];
         let rotation = rotation.of(s, &heads);
-        for head in 0..count {
-            let i = s * count + head;
-            TASK.with_borrow_mut(|buffer| {
-                tile::dispatch(Queries {
-                    qkv,
-                    first,
-                    head,
-                    heads: &heads,
-                    rotation: &rotation,
-                    layout: &layout,
-                    keys: &keys[i * keys_head..(i + 1) * keys_head],
-                    values: &values[i * values_head..(i + 1) * values_head],
-                    out: &mut *out,
-                    buffer,
+        // A task is some queries of one sequence, so that it owns whole rows of the output.
+        sequence.par_chunks_mut(queries * width).enumerate().with_max_len(1).for_each(|(task, out)| {
+            for head in 0..count {
+                let i = s * count + head;
+                TASK.with_borrow_mut(|buffer| {
+                    tile::dispatch(Queries {
+                        qkv,
+                        first: task * queries,
+                        head,
+                        heads: &heads,
+                        rotation: &rotation,
+                        layout: &layout,
+                        keys: &keys[i * keys_head..(i + 1) * keys_head],
+                        values: &values[i * values_head..(i + 1) * values_head],
+                        out: &mut *out,
+                        buffer,
+                    });
                 });
-            });
-        }
+            }
+        });
     });
 }
 
@@ -180,14 +180,14 @@ impl Tiled for Queries<'_> {
         let (width, columns) = (count * dim, tile::columns::<S>());
         let rows = self.out.len() / width;
         let panels = rows.div_ceil(R);
-        let buffer = aligned(self.buffer, panels * R * (dim + channels + 2) + dim);
+        let buffer = aligned(self.buffer, panels * R * (dim + channels + 1 + LANES) + dim);
         let (queries, buffer) = buffer.split_at_mut(panels * R * dim);
         let (sums, buffer) = buffer.split_at_mut(panels * R * channels);
         let (greatest, buffer) = buffer.split_at_mut(panels * R);
-        let (total, rotated) = buffer.split_at_mut(panels * R);
+        let (totals, rotated) = buffer.split_at_mut(panels * R * LANES);
         sums.fill(0.0);
         greatest.fill(f32::MIN);
-        total.fill(0.0);
+        totals.fill(0.0);
 
         let scale = 1.0 / (dim as f32).sqrt();
         for (i, panel) in queries.chunks_exact_mut(R * dim).enumerate() {
@@ -220,11 +220,9 @@ impl Tiled for Queries<'_> {
                 }
                 let mut shrink = [0f32; R];
                 for r in 0..R {
-                    let (greatest, total) = (&mut greatest[i * R + r], &mut total[i * R + r]);
-                    let before = *greatest;
-                    let sum = probabilities(&mut scores[r], seen, greatest);
-                    shrink[r] = exp(before - *greatest);
-                    *total = *total * shrink[r] + sum;
+                    let row = i * R + r;
+                    let totals = &mut totals.as_chunks_mut::<LANES>().0[row];
+                    shrink[r] = probabilities::<S>(simd, &mut scores[r], seen, &mut greatest[row], totals);
                 }
                 let sums = &mut sums[i * R * channels..(i + 1) * R * channels];
                 for p in 0..channels / columns {
@@ -243,7 +241,7 @@ impl Tiled for Queries<'_> {
 
         for row in 0..rows {
             let out = &mut self.out[row * width + self.head * dim..][..dim];
-            let inverse = 1.0 / total[row];
+            let inverse = 1.0 / totals[row * LANES..(row + 1) * LANES].iter().sum::<f32>();
             for (out, sum) in out.iter_mut().zip(&sums[row * channels..]) {
                 *out = sum * inverse;
             }
@@ -251,29 +249,34 @@ impl Tiled for Queries<'_> {
     }
 }
 
-/// Makes scores into `e^(score - greatest)`, of which the first `seen` count; gives their sum and raises `greatest`.
+/// Makes scores into `e^(score - greatest)`, of which the first `seen` count, raises `greatest`, and adds to the sums so far;
+/// gives the factor by which what came before shrinks.
 #[inline(always)]
-fn probabilities(scores: &mut [f32; BLOCK], seen: usize, greatest: &mut f32) -> f32 {
-    const LANES: usize = 16;
+fn probabilities<S: Simd>(
+    simd: S,
+    scores: &mut [f32; BLOCK],
+    seen: usize,
+    greatest: &mut f32,
+    totals: &mut [f32; LANES],
+) -> f32 {
     scores[seen..].fill(f32::MIN);
-    let mut most = [f32::MIN; LANES];
-    for chunk in scores.as_chunks::<LANES>().0 {
-        for (most, &score) in most.iter_mut().zip(chunk) {
-            *most = if score > *most { score } else { *most };
-        }
+    let mut most = simd.splat_f32s(*greatest);
+    for &scores in S::as_simd_f32s(scores).0 {
+        most = simd.max_f32s(most, scores);
     }
-    let most = most.into_iter().fold(*greatest, |a, b| if b > a { b } else { a });
+    let most = simd.reduce_max_f32s(most);
+    let shrink = exp(*greatest - most);
     *greatest = most;
-    let mut sums = [0f32; LANES];
+    totals.iter_mut().for_each(|total| *total *= shrink);
     for chunk in scores.as_chunks_mut::<LANES>().0 {
-        for (sum, score) in sums.iter_mut().zip(chunk) {
+        for (total, score) in totals.iter_mut().zip(chunk) {
             *score = exp(*score - most);
-            *sum += *score;
+            *total += *score;
         }
     }
     // What is not seen has become the least that `exp` gives, which no sum notices; its values are no numbers to weigh.
     scores[seen..].fill(0.0);
-    sums.into_iter().sum()
+    shrink
 }
 
 #[cfg(test)]

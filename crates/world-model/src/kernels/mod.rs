@@ -8,10 +8,11 @@ mod activation;
 mod attention;
 mod matmul;
 mod norm;
+mod panel;
 mod tile;
 
 pub(crate) use attention::{Heads, Rotation, attention};
-pub(crate) use matmul::{Finish, Product, Rows, matmul};
+pub(crate) use matmul::{Finish, Part, Product, Rows, matmul};
 pub(crate) use norm::layer_norm;
 
 /// Memory that kernels work in, kept from call to call so that a steady stream allocates nothing.

@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 /// Rows of a tile where the processor has 32 vector registers of 16 floats: 24 of them accumulate.
-const ROWS_WIDE: usize = 12;
+pub(super) const ROWS_WIDE: usize = 12;
 /// Rows of a tile elsewhere: 12 of 16 registers accumulate.
 const ROWS_NARROW: usize = 6;
 

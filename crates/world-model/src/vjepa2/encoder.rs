@@ -32,7 +32,7 @@ impl Encoder {
             patches::cut(&self.config, clip, [frames, height, width], &mut tubelets);
         }
         let mut x = vec![0f32; count * tokens * channels];
-        self.layers.with_scratch(|scratch| self.embed.run(&tubelets, Finish::Write, &mut x, (0, channels), scratch));
+        self.layers.with_scratch(|scratch| self.embed.run(&tubelets, Finish::Write, &mut x, scratch));
         drop(tubelets);
         // Positions are counted in the grid that the model was trained on, whatever the clip's own is.
         let rope = Rope::new((0..tokens as u32).map(u64::from), self.config.grid(), self.config.encoder.head_dim());

@@ -6,7 +6,7 @@ use super::checkpoint::{Checkpoint, Stored};
 use super::config::{TransformerSize, Vjepa2Config};
 use super::error::Vjepa2Error;
 use super::rope::Rope;
-use crate::kernels::{Finish, Heads, Product, Scratch, attention, layer_norm, matmul};
+use crate::kernels::{Finish, Heads, Part, Product, Rows, Scratch, attention, layer_norm, matmul};
 
 /// `x W^T + b`, its matrix where it lies in the file.
 pub(super) struct Linear {
@@ -20,11 +20,15 @@ impl Linear {
         Ok(Self { weight: weights.take(&format!("{name}.weight"))?, bias })
     }
 
-    /// Into the columns from `column` on of rows of `out_width` values.
-    pub(super) fn run(&self, x: &[f32], finish: Finish, out: &mut [f32], at: (usize, usize), scratch: &mut Scratch) {
-        let (column, out_width) = at;
-        let bias = self.bias.as_deref();
-        matmul(Product { x, weights: &self.weight, bias, finish, out, out_width, column }, scratch);
+    /// `x` is rows of the inputs, `out` rows of the outputs.
+    pub(super) fn run(&self, x: &[f32], finish: Finish, out: &mut [f32], scratch: &mut Scratch) {
+        let out_width = self.weight.rows();
+        matmul(Product { x, parts: &[self.part(0)], finish, out, out_width }, scratch);
+    }
+
+    /// Into the columns from `column` on.
+    fn part(&self, column: usize) -> Part<'_, Stored> {
+        Part { weights: &self.weight, bias: self.bias.as_deref(), column }
     }
 }
 
@@ -130,15 +134,15 @@ impl Layers {
             for layer in &self.layers {
                 layer.norm1.run(x, narrow);
                 let qkv = &mut wide[..rows * 3 * width];
-                for (i, part) in [&layer.query, &layer.key, &layer.value].into_iter().enumerate() {
-                    part.run(narrow, Finish::Write, qkv, (i * width, 3 * width), scratch);
-                }
+                let parts = [layer.query.part(0), layer.key.part(width), layer.value.part(2 * width)];
+                let (finish, out_width) = (Finish::Write, 3 * width);
+                matmul(Product { x: narrow, parts: &parts, finish, out: &mut *qkv, out_width }, scratch);
                 attention(qkv, heads, rope.rotation(), narrow, scratch);
-                layer.proj.run(narrow, Finish::Add, x, (0, width), scratch);
+                layer.proj.run(narrow, Finish::Add, x, scratch);
                 layer.norm2.run(x, narrow);
                 let inner = &mut wide[..rows * hidden];
-                layer.fc1.run(narrow, Finish::Gelu, inner, (0, hidden), scratch);
-                layer.fc2.run(inner, Finish::Add, x, (0, width), scratch);
+                layer.fc1.run(narrow, Finish::Gelu, inner, scratch);
+                layer.fc2.run(inner, Finish::Add, x, scratch);
             }
             self.layernorm.run(x, narrow);
             std::mem::swap(x, narrow);
