@@ -11,7 +11,7 @@ mod norm;
 mod panel;
 mod tile;
 
-pub(crate) use attention::{Heads, Rotation, attention};
+pub(crate) use attention::{Attention, Heads, Rotation, Tokens, attention};
 pub(crate) use matmul::{Finish, Part, Product, Rows, matmul};
 pub(crate) use norm::layer_norm;
 

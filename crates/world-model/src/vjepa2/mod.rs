@@ -15,6 +15,7 @@ mod plain;
 mod predictor;
 mod preprocess;
 mod rope;
+mod stream;
 mod tensors;
 mod verify;
 
@@ -22,4 +23,5 @@ pub use config::{TransformerSize, Vjepa2Config};
 pub use error::Vjepa2Error;
 pub use model::Vjepa2;
 pub use preprocess::{Picture, preprocess};
+pub use stream::{EncodedTick, Stream, StreamMode, StreamOptions};
 pub use verify::{OutputCheck, TOLERANCE, verify, verify_on};

@@ -42,6 +42,6 @@ impl Rope {
     }
 
     pub(super) fn rotation(&self) -> Rotation<'_> {
-        Rotation { cos: &self.cos, sin: &self.sin }
+        Rotation { cos: &self.cos, sin: &self.sin, first: 0 }
     }
 }
