@@ -8,10 +8,12 @@ mod bench_advice;
 mod bench_faults;
 mod bench_history;
 mod bench_physics;
+mod bench_vjepa2;
 mod check_cuda;
 mod check_metal;
 mod demo;
 mod display;
+mod floors;
 mod outcome;
 mod process;
 mod python;
@@ -76,6 +78,8 @@ enum Bench {
     /// The historian beside plain SQLite rows, DuckDB and Parquet files
     #[command(subcommand)]
     History(bench_history::What),
+    /// V-JEPA 2 beside PyTorch: a clip, and a tick of a live stream
+    Vjepa2(bench_vjepa2::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -101,6 +105,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
         Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
         Command::Bench(Bench::Physics(arguments)) => bench_physics::run(&workspace, &arguments),
+        Command::Bench(Bench::Vjepa2(arguments)) => bench_vjepa2::run(&workspace, &arguments),
         Command::Torture(Torture::Flips(arguments)) => torture_flips::run(&workspace, &arguments),
         Command::Torture(Torture::Kill(arguments)) => torture_kill::run(&workspace, &arguments),
         Command::Torture(Torture::Power(arguments)) => torture_power::run(&workspace, &arguments),
