@@ -60,9 +60,10 @@ pub(crate) struct CameraEncoder {
 }
 
 impl CameraEncoder {
-    pub(crate) fn new(params: &mut Params, size: &Size) -> Result<Self> {
+    /// With `frozen`, the encoder takes tokens of that width, which another encoder made, and only projects them.
+    pub(crate) fn new(params: &mut Params, size: &Size, frozen: Option<usize>) -> Result<Self> {
         let width = size.width;
-        let layers = (0..size.encoder_layers)
+        let layers = (0..if frozen.is_some() { 0 } else { size.encoder_layers })
             .map(|i| {
                 Ok(Layer {
                     qkv: params.linear(&format!("camera.layer.{i}.qkv"), width, 3 * width, false)?,
@@ -73,7 +74,7 @@ impl CameraEncoder {
             })
             .collect::<Result<_>>()?;
         Ok(Self {
-            embed: params.linear("camera.embed", TUBELET, width, true)?,
+            embed: params.linear("camera.embed", frozen.unwrap_or(TUBELET), width, true)?,
             position: params.uniform("camera.position", &[1, PATCHES, width], 0.5)?,
             layers,
             heads: size.heads,
@@ -81,7 +82,7 @@ impl CameraEncoder {
         })
     }
 
-    /// (pictures, `PATCHES`, `TUBELET`) to (pictures, `PATCHES`, width).
+    /// (pictures, `PATCHES`, `TUBELET`), or tokens, to (pictures, `PATCHES`, width).
     pub(crate) fn forward(&self, tubelets: &Tensor) -> Result<Tensor> {
         let mut x = self.embed.forward(tubelets)?.broadcast_add(&self.position)?;
         for layer in &self.layers {

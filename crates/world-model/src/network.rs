@@ -38,6 +38,9 @@ pub(crate) struct Shape {
     pub(crate) actions: usize,
     /// Values that the read-out sees beside the hidden state.
     pub(crate) extra: usize,
+    /// The width of tokens that a frozen encoder makes of pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frozen: Option<usize>,
 }
 
 impl Shape {
@@ -53,6 +56,8 @@ pub(crate) struct Batch {
     pub(crate) sequences: usize,
     pub(crate) ticks: usize,
     pub(crate) tubelets: Vec<f32>,
+    /// A frozen encoder's tokens.
+    pub(crate) frozen: Vec<f32>,
     /// Whether each camera can be seen.
     pub(crate) visible: Vec<bool>,
     pub(crate) tag_patches: Vec<f32>,
@@ -112,7 +117,7 @@ impl Network {
     fn build(shape: Shape, mut params: Params) -> Result<Self> {
         let size = &shape.size;
         let states = shape.modalities() * size.latent;
-        let camera = if shape.cameras > 0 { Some(CameraEncoder::new(&mut params, size)?) } else { None };
+        let camera = if shape.cameras > 0 { Some(CameraEncoder::new(&mut params, size, shape.frozen)?) } else { None };
         let camera_identity = match camera {
             Some(_) => Some(params.uniform("camera.identity", &[1, shape.cameras, 1, size.width], 0.5)?),
             None => None,
@@ -148,8 +153,14 @@ impl Network {
         let mut tokens = Vec::new();
         let mut pictures = None;
         if let (Some(encoder), Some(identity)) = (&self.camera, &self.camera_identity) {
-            let x = Tensor::from_slice(&batch.tubelets, (ticks * cameras, PATCHES, TUBELET), self.params.device())?;
-            let encoded = encoder.forward(&x)?;
+            let pictures_of = |values: &[f32], width| {
+                Tensor::from_slice(values, (ticks * cameras, PATCHES, width), self.params.device())
+            };
+            let x = pictures_of(&batch.tubelets, TUBELET)?;
+            let encoded = match self.shape.frozen {
+                Some(width) => encoder.forward(&pictures_of(&batch.frozen, width)?)?,
+                None => encoder.forward(&x)?,
+            };
             let placed = encoded.reshape((ticks, cameras, PATCHES, size.width))?.broadcast_add(identity)?;
             tokens.push(placed.reshape((ticks, cameras * PATCHES, size.width))?);
             pictures = match &self.features {
