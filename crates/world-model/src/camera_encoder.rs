@@ -53,19 +53,20 @@ pub(crate) struct CameraEncoder {
 }
 
 impl CameraEncoder {
-    pub(crate) fn new(params: &mut Params, size: &Size) -> Result<Self> {
+    /// With `frozen`, the encoder takes tokens of that width, which another encoder made, and only projects them.
+    pub(crate) fn new(params: &mut Params, size: &Size, frozen: Option<usize>) -> Result<Self> {
         let width = size.width;
         let layer = |i| Layer::new(params, &format!("camera.layer.{i}"), size);
-        let layers = (0..size.encoder_layers).map(layer).collect::<Result<_>>()?;
+        let layers = (0..if frozen.is_some() { 0 } else { size.encoder_layers }).map(layer).collect::<Result<_>>()?;
         Ok(Self {
-            embed: params.linear("camera.embed", TUBELET, width, true)?,
+            embed: params.linear("camera.embed", frozen.unwrap_or(TUBELET), width, true)?,
             position: params.uniform("camera.position", &[1, PATCHES, width], 0.5)?,
             layers,
             ops: params.ops(),
         })
     }
 
-    /// (pictures, `PATCHES`, `TUBELET`) to (pictures, `PATCHES`, width).
+    /// (pictures, `PATCHES`, `TUBELET`), or tokens, to (pictures, `PATCHES`, width).
     pub(crate) fn forward(&self, tubelets: &Tensor) -> Result<Tensor> {
         let mut x = self.embed.forward_placed(tubelets, &self.position)?;
         for layer in &self.layers {

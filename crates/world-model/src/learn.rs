@@ -52,6 +52,9 @@ struct CheckpointHead {
     shape: Shape,
     seed: u64,
     ticks: usize,
+    /// SHA-256 of the frozen camera encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    encoder: Option<String>,
     epochs: Vec<EpochLoss>,
 }
 
@@ -69,13 +72,12 @@ fn windows(ranges: &[Range<usize>], length: usize, mut offset: impl FnMut(usize)
     out
 }
 
-impl Lessons<'_> {
-    /// Whether there is enough for a network.
-    pub(crate) fn suffice(&self, window: usize) -> bool {
-        windows(&self.training, window, |_| 0).len() >= WINDOWS_MIN
-            && !windows(&self.held_back, window, |_| 0).is_empty()
-    }
+/// Whether there is enough for a network.
+pub(crate) fn suffice(training: &[Range<usize>], held_back: &[Range<usize>], window: usize) -> bool {
+    windows(training, window, |_| 0).len() >= WINDOWS_MIN && !windows(held_back, window, |_| 0).is_empty()
+}
 
+impl Lessons<'_> {
     fn batch(&self, starts: &[usize], window: usize) -> Batch {
         let mut batch = Batch { sequences: starts.len(), ticks: window, ..Batch::default() };
         let pictures: usize =
@@ -120,7 +122,7 @@ pub(crate) fn learn(
     let mut epochs: Vec<EpochLoss> = Vec::new();
     let mut best: BTreeMap<String, Tensor> = network.params.snapshot()?;
     if let Some(path) = options.checkpoint.as_deref().filter(|p| p.exists()) {
-        let (head, weights, kept) = resume(path, shape, options.seed, lessons.ticks.len())?;
+        let (head, weights, kept) = resume(path, shape, options, lessons.ticks.len())?;
         network.params.restore(&weights)?;
         best = kept;
         epochs = head.epochs;
@@ -183,7 +185,7 @@ pub(crate) fn learn(
             best = network.params.snapshot()?;
         }
         if let Some(path) = &options.checkpoint {
-            keep(path, shape, options.seed, lessons.ticks.len(), &network, &best, &epochs)?;
+            keep(path, shape, options, lessons.ticks.len(), &network, &best, &epochs)?;
         }
         let spent = began.elapsed().as_secs_f64() / 60.0;
         let each = spent / (since_resume as f64 / steps as f64);
@@ -218,13 +220,18 @@ fn unusable(path: &Path, reason: impl Into<String>) -> TrainError {
     TrainError::Checkpoint { path: path.to_owned(), reason: reason.into() }
 }
 
+/// What sees in place of the network's own camera encoder.
+fn encoder_of(shape: Shape, options: &TrainOptions) -> Option<String> {
+    shape.frozen.and(options.encoder.as_ref()).map(|encoder| encoder.sha256().to_owned())
+}
+
 type Weights = BTreeMap<String, Tensor>;
 
 /// The optimiser's moments are not kept: after a resume they build up again under a fresh warm-up.
 fn resume(
     path: &Path,
     shape: Shape,
-    seed: u64,
+    options: &TrainOptions,
     ticks: usize,
 ) -> Result<(CheckpointHead, Weights, Weights), TrainError> {
     let (store, head) = Store::read(path).map_err(|e| unusable(path, e.to_string()))?;
@@ -232,8 +239,10 @@ fn resume(
     if head.format != FORMAT {
         return Err(unusable(path, format!("it has format {} where this program writes {FORMAT}", head.format)));
     }
-    if head.shape != shape || head.seed != seed || head.ticks != ticks {
-        return Err(unusable(path, "it was made from other data, with another seed or for another line"));
+    let is_same = head.seed == options.seed && head.encoder == encoder_of(shape, options);
+    if head.shape != shape || head.ticks != ticks || !is_same {
+        let reason = "it was made from other data, with another seed or camera encoder, or for another line";
+        return Err(unusable(path, reason));
     }
     let weights = |prefix| store.tensors(prefix).map_err(|e| unusable(path, String::from(e)));
     Ok((head, weights("now.")?, weights("best.")?))
@@ -242,7 +251,7 @@ fn resume(
 fn keep(
     path: &Path,
     shape: Shape,
-    seed: u64,
+    options: &TrainOptions,
     ticks: usize,
     network: &Network,
     best: &Weights,
@@ -255,7 +264,8 @@ fn keep(
     for (name, tensor) in best {
         store.put_tensor(&format!("best.{name}"), tensor)?;
     }
-    let head = CheckpointHead { format: FORMAT, shape, seed, ticks, epochs: epochs.to_vec() };
+    let (seed, encoder) = (options.seed, encoder_of(shape, options));
+    let head = CheckpointHead { format: FORMAT, shape, seed, ticks, encoder, epochs: epochs.to_vec() };
     let head = serde_json::to_string(&head).map_err(|e| unusable(path, e.to_string()))?;
     store.write(path, &head).map_err(|e| unusable(path, e.to_string()))
 }

@@ -38,6 +38,9 @@ pub(crate) struct Shape {
     pub(crate) actions: usize,
     /// Values that the read-out sees beside the hidden state.
     pub(crate) extra: usize,
+    /// The width of tokens that a frozen encoder makes of pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frozen: Option<usize>,
 }
 
 impl Shape {
@@ -53,6 +56,8 @@ pub(crate) struct Batch {
     pub(crate) sequences: usize,
     pub(crate) ticks: usize,
     pub(crate) tubelets: Vec<f32>,
+    /// A frozen encoder's tokens.
+    pub(crate) frozen: Vec<f32>,
     /// Whether each camera can be seen.
     pub(crate) visible: Vec<bool>,
     pub(crate) tag_patches: Vec<f32>,
@@ -68,10 +73,18 @@ pub(crate) struct Batch {
 impl Batch {
     /// Takes the pictures out, (ticks * cameras, `PATCHES`, `TUBELET`): they are by far the most of a batch, and are not copied.
     fn pictures(&mut self, device: &Device) -> Result<Tensor> {
-        let tubelets = std::mem::take(&mut self.tubelets);
-        let count = tubelets.len() / (PATCHES * TUBELET);
-        Tensor::from_vec(tubelets, (count, PATCHES, TUBELET), device)
+        by_patch(std::mem::take(&mut self.tubelets), TUBELET, device)
     }
+
+    /// Takes a frozen encoder's tokens out, (ticks * cameras, `PATCHES`, `width`).
+    fn frozen_tokens(&mut self, width: usize, device: &Device) -> Result<Tensor> {
+        by_patch(std::mem::take(&mut self.frozen), width, device)
+    }
+}
+
+fn by_patch(values: Vec<f32>, width: usize, device: &Device) -> Result<Tensor> {
+    let count = values.len() / (PATCHES * width);
+    Tensor::from_vec(values, (count, PATCHES, width), device)
 }
 
 /// A batch's pictures.
@@ -115,7 +128,7 @@ impl Network {
     fn build(shape: Shape, mut params: Params) -> Result<Self> {
         let size = &shape.size;
         let states = shape.modalities() * size.latent;
-        let camera = if shape.cameras > 0 { Some(CameraEncoder::new(&mut params, size)?) } else { None };
+        let camera = if shape.cameras > 0 { Some(CameraEncoder::new(&mut params, size, shape.frozen)?) } else { None };
         let camera_identity = match camera {
             Some(_) => Some(params.uniform("camera.identity", &[1, shape.cameras, 1, size.width], 0.5)?),
             None => None,
@@ -152,7 +165,10 @@ impl Network {
         let mut pictures = None;
         if let (Some(encoder), Some(identity)) = (&self.camera, &self.camera_identity) {
             let x = batch.pictures(self.params.device())?;
-            let encoded = encoder.forward(&x)?;
+            let encoded = match self.shape.frozen {
+                Some(width) => encoder.forward(&batch.frozen_tokens(width, self.params.device())?)?,
+                None => encoder.forward(&x)?,
+            };
             let placed = encoded.reshape((ticks, cameras, PATCHES, size.width))?.broadcast_add(identity)?;
             tokens.push(placed.reshape((ticks, cameras * PATCHES, size.width))?);
             pictures = match &self.features {

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::error::Vjepa2Error;
 use crate::kernels::Rows;
@@ -250,6 +251,17 @@ impl Checkpoint {
             Some(Vjepa2Error::weights(&stored.shard.path, reason))
         });
         wrong.map_or(Ok(()), Err)
+    }
+
+    /// SHA-256 over names, forms and values, in the order of the names, in hexadecimal digits.
+    pub(super) fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, stored) in &self.tensors {
+            hash.update(format!("{name} {:?} {:?} ", stored.format, stored.shape));
+            let length = stored.count() * stored.format.bytes();
+            hash.update(&stored.shard.map[stored.start..stored.start + length]);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// A tensor that was checked to be there.

@@ -22,6 +22,7 @@ mod verify;
 pub use config::{TransformerSize, Vjepa2Config};
 pub use error::Vjepa2Error;
 pub use model::Vjepa2;
+pub(crate) use preprocess::fitted;
 pub use preprocess::{Picture, preprocess};
 pub use stream::{EncodedTick, Stream, StreamMode, StreamOptions};
 pub use verify::{OutputCheck, TOLERANCE, verify, verify_on};

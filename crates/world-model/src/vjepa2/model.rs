@@ -46,8 +46,19 @@ impl Vjepa2 {
     /// unknown, of another shape, or has values that are no numbers. Each is named.
     pub fn load(path: &Path) -> Result<Self, Vjepa2Error> {
         let (config, weights) = open(path)?;
-        let encoder = Box::new(Encoder::load(&weights, &config)?);
-        let predictor = Box::new(Predictor::load(&weights, &config)?);
+        Self::with_kernels(config, &weights)
+    }
+
+    /// As [`Self::load`], with the weights' SHA-256.
+    pub(crate) fn load_with_hash(path: &Path) -> Result<(Self, String), Vjepa2Error> {
+        let (config, weights) = open(path)?;
+        let hash = weights.sha256();
+        Ok((Self::with_kernels(config, &weights)?, hash))
+    }
+
+    fn with_kernels(config: Vjepa2Config, weights: &Checkpoint) -> Result<Self, Vjepa2Error> {
+        let encoder = Box::new(Encoder::load(weights, &config)?);
+        let predictor = Box::new(Predictor::load(weights, &config)?);
         Ok(Self { config, backend: Backend::Kernels(encoder, predictor) })
     }
 

@@ -59,6 +59,7 @@ pub struct EncodedTick<'a> {
 /// Memory is bounded: 2 x layers x tokens x width floats of keys and values in [`StreamMode::Rolling`], and some windows of
 /// tokens. A tick allocates nothing once the window was full, where the caller is a thread of the rayon pool that the
 /// kernels run in; from outside of it, rayon takes a block for every 31 pieces of work.
+#[derive(Clone)]
 pub struct Stream {
     model: Arc<Vjepa2>,
     options: StreamOptions,
@@ -82,6 +83,7 @@ pub struct Stream {
 }
 
 /// Keys and values of the window, unturned: for each layer a row a token, in places that come round.
+#[derive(Clone)]
 struct Kept {
     layers: Vec<Vec<f32>>,
     /// The place of the newest tubelet.
