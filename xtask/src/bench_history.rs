@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::floors::{Floors, number};
 use crate::outcome::{Doing, Outcome, step};
 use crate::process::line;
 use crate::workspace::Workspace;
@@ -320,27 +321,6 @@ impl Bench<'_> {
     }
 }
 
-/// What was missed.
-#[derive(Default)]
-struct Floors {
-    missed: Vec<String>,
-}
-
-impl Floors {
-    fn at_least(&mut self, name: &str, found: f64, floor: f64) {
-        // A figure that is no number misses, too.
-        if !(found >= floor) {
-            self.missed.push(format!("{name} is {found:.2}, the floor is at least {floor:.2}"));
-        }
-    }
-
-    fn at_most(&mut self, name: &str, found: f64, floor: f64) {
-        if !(found <= floor) {
-            self.missed.push(format!("{name} is {found:.2}, the floor is at most {floor:.2}"));
-        }
-    }
-}
-
 /// Runs a program and reads the JSON object in its last line.
 fn ask(command: &mut Command) -> Outcome<Value> {
     let output = command.stderr(Stdio::inherit()).output().could_not(format_args!("run `{}`", line(command)))?;
@@ -350,10 +330,6 @@ fn ask(command: &mut Command) -> Outcome<Value> {
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().last().ok_or("it printed nothing")?;
     serde_json::from_str(last).could_not(format_args!("read the figures of `{}`", line(command)))
-}
-
-fn number(figures: &Value, key: &str) -> Outcome<f64> {
-    figures[key].as_f64().ok_or_else(|| format!("the figures lack {key}"))
 }
 
 impl Workspace {

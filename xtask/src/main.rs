@@ -4,14 +4,18 @@
 //! what is done already. This crate therefore builds with nothing but Rust: no crate that needs a system library may
 //! come in here. One file a job; [`outcome`] is how steps are told and how they fail.
 
+mod asked;
 mod bench_advice;
 mod bench_faults;
 mod bench_history;
 mod bench_physics;
+mod bench_train;
+mod bench_vjepa2;
 mod check_cuda;
 mod check_metal;
 mod demo;
 mod display;
+mod floors;
 mod outcome;
 mod process;
 mod python;
@@ -76,6 +80,10 @@ enum Bench {
     /// The historian beside plain SQLite rows, DuckDB and Parquet files
     #[command(subcommand)]
     History(bench_history::What),
+    /// A step of training the plant model's network, beside PyTorch
+    Train(bench_train::Arguments),
+    /// V-JEPA 2 beside PyTorch: a clip, and a tick of a live stream
+    Vjepa2(bench_vjepa2::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -101,6 +109,8 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
         Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
         Command::Bench(Bench::Physics(arguments)) => bench_physics::run(&workspace, &arguments),
+        Command::Bench(Bench::Train(arguments)) => bench_train::run(&workspace, &arguments),
+        Command::Bench(Bench::Vjepa2(arguments)) => bench_vjepa2::run(&workspace, &arguments),
         Command::Torture(Torture::Flips(arguments)) => torture_flips::run(&workspace, &arguments),
         Command::Torture(Torture::Kill(arguments)) => torture_kill::run(&workspace, &arguments),
         Command::Torture(Torture::Power(arguments)) => torture_power::run(&workspace, &arguments),

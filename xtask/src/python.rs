@@ -1,6 +1,6 @@
-//! Python, for what comes from PyPI: the peers that Sightglass is held against and that read what it exports (DuckDB, a
-//! server that speaks S3, a Modbus server, and those who publish over MQTT and Sparkplug), and NVIDIA's compiler. Each in an
-//! environment of its own below the build folder; nothing of the user's Python is touched.
+//! Python, for what comes from PyPI: the peers that Sightglass is held against and that read what it exports (DuckDB,
+//! PyTorch, a server that speaks S3, a Modbus server, and those who publish over MQTT and Sparkplug), and NVIDIA's compiler.
+//! Each in an environment of its own below the build folder; nothing of the user's Python is touched.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +26,8 @@ const PACKAGES: &[&str] = &[
 ];
 /// What benchmarks need beside them.
 const PACKAGES_FOR_BENCH: &[&str] = &["duckdb==2.0.1", "numpy==2.4.6"];
+/// V-JEPA 2 and the plant model's network in PyTorch. On Linux, PyPI's torch brings CUDA with it and takes some gigabytes.
+const PACKAGES_FOR_PYTORCH: &[&str] = &["torch==2.15.0", "transformers==5.24.0", "safetensors==0.8.0", "numpy==2.4.6"];
 /// Debian and Ubuntu keep a part of Python's own `venv` in a package of its own.
 const PACKAGE_FOR_VENV: &str = "python3-venv";
 /// Written last, with the packages' versions: with it the environment is complete.
@@ -47,6 +49,11 @@ pub(crate) fn with_bench_peers(workspace: &Workspace) -> Outcome<Option<PathBuf>
     environment(PEERS, &workspace.tools().join("python-bench"), PACKAGES_FOR_BENCH)
 }
 
+/// As [`with_peers`], for V-JEPA 2 and for training.
+pub(crate) fn with_pytorch(workspace: &Workspace) -> Outcome<Option<PathBuf>> {
+    environment("PyTorch", &workspace.tools().join("python-pytorch"), PACKAGES_FOR_PYTORCH)
+}
+
 /// The folder of an environment's packages that has `packages`, made where it is not there yet; `purpose` is for people.
 ///
 /// # Errors
@@ -65,7 +72,7 @@ fn environment(purpose: &str, folder: &Path, packages: &[&str]) -> Outcome<Optio
         step(format_args!("{purpose}: {} are there", packages.join(", ")));
         return Ok(Some(interpreter));
     }
-    step(format_args!("{purpose}: install {} (a minute)", packages.join(", ")));
+    step(format_args!("{purpose}: install {} (a minute or more)", packages.join(", ")));
     if !make(folder) {
         step(format_args!("{purpose}: there is no Python 3 with venv; what needs it is left out"));
         return Ok(None);

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sightglass_plant::{Device, Plant};
+use sightglass_plant::{Device, EncoderChoice, Plant};
 use sightglass_protocol::LineId;
-use sightglass_world_model::{CameraSpec, ComputeDevice, DeviceChoice, ModelSpec, PlantModel, TagSpec};
+use sightglass_world_model::{CameraSpec, ComputeDevice, DeviceChoice, FrozenEncoder, ModelSpec, PlantModel, TagSpec};
 
 use crate::EngineError;
 
@@ -57,7 +57,10 @@ pub(crate) fn path(plant: &Plant, line: LineId) -> Option<PathBuf> {
 /// A file that is no model, or the model of another plant.
 pub(crate) fn load(plant: &Plant, line: LineId, device: &ComputeDevice) -> Result<Option<PlantModel>, EngineError> {
     match path(plant, line) {
-        Some(path) if path.exists() => Ok(Some(PlantModel::load_on(&path, &spec(plant, line), device)?)),
+        Some(path) if path.exists() => {
+            let encoder = encoder(plant)?;
+            Ok(Some(PlantModel::load_with(&path, &spec(plant, line), device, encoder.as_ref())?))
+        }
         Some(path) => {
             tracing::info!(
                 "there is no model at {} yet: recording without judging; `sightglass train` makes one",
@@ -65,6 +68,17 @@ pub(crate) fn load(plant: &Plant, line: LineId, device: &ComputeDevice) -> Resul
             );
             Ok(None)
         }
+        None => Ok(None),
+    }
+}
+
+/// The frozen camera encoder that the plant names.
+///
+/// # Errors
+/// When its checkpoint cannot be read or is none.
+pub(crate) fn encoder(plant: &Plant) -> Result<Option<FrozenEncoder>, EngineError> {
+    match &plant.model.encoder {
+        Some(EncoderChoice::Vjepa2(path)) => Ok(Some(FrozenEncoder::load_vjepa2(path)?)),
         None => Ok(None),
     }
 }

@@ -59,7 +59,14 @@ fn plant(launch: String) -> Plant {
             fps: FPS as f64,
             start: Some(UtcNanos(0)),
         }],
-        model: ModelChoice { path: None, false_alarms_per_week: 1.0, device: Device::Cpu, seed: 1, epochs_max: 1 },
+        model: ModelChoice {
+            path: None,
+            false_alarms_per_week: 1.0,
+            device: Device::Cpu,
+            seed: 1,
+            epochs_max: 1,
+            encoder: None,
+        },
         retention: Retention {
             samples_days: 1.0,
             samples_gib: 1.0,

@@ -197,6 +197,15 @@ pub struct ModelChoice {
     pub seed: u64,
     /// The most epochs of training.
     pub epochs_max: usize,
+    /// What sees in place of a camera encoder that is trained with the model.
+    pub encoder: Option<EncoderChoice>,
+}
+
+/// A frozen camera encoder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EncoderChoice {
+    /// A V-JEPA 2: the folder of its checkpoint, or one `.safetensors` file with `config.json` beside it.
+    Vjepa2(PathBuf),
 }
 
 /// Where the model computes.

@@ -14,7 +14,8 @@ use sightglass_protocol::{
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    AdviceLimits, Camera, CameraFeed, Device, Line, ModelChoice, Plant, PlantErrors, Retention, Source, Tag,
+    AdviceLimits, Camera, CameraFeed, Device, EncoderChoice, Line, ModelChoice, Plant, PlantErrors, Retention, Source,
+    Tag,
     section::{At, Complaints, HOUR, MINUTE, Section, nearest, number_of},
     source::source_keys,
     variables::expand,
@@ -430,7 +431,7 @@ impl<'a> Parser<'a> {
     }
 
     fn model(&self, root: &'a DeTable<'a>) -> ModelChoice {
-        let keys = ["path", "false_alarms_per_week", "device", "seed", "epochs"];
+        let keys = ["path", "false_alarms_per_week", "device", "seed", "epochs", "encoder"];
         let section = self.single(root, "model", "[model]", &keys);
         let section = section.as_ref();
         let whole = |key, low, high, default| section.and_then(|s| s.whole(key, low, high)).unwrap_or(default);
@@ -442,7 +443,18 @@ impl<'a> Parser<'a> {
             device: section.and_then(|s| s.choice("device", &DEVICES)).unwrap_or_default(),
             seed: whole("seed", 0, i64::MAX as u64, 1),
             epochs_max: whole("epochs", 1, EPOCHS_MAX, EPOCHS_DEFAULT) as usize,
+            encoder: section.and_then(|s| self.encoder(s)),
         }
+    }
+
+    fn encoder(&self, model: &Section<'a>) -> Option<EncoderChoice> {
+        const WANTED: &str = "write it as encoder = { vjepa2 = \"PATH\" }, the folder of a checkpoint";
+        let section = model.table("encoder", "'encoder' of [model]", &["vjepa2"], WANTED)?;
+        if !section.has("vjepa2") {
+            section.missing("vjepa2", WANTED);
+            return None;
+        }
+        section.text("vjepa2").and_then(|path| self.path(&path)).map(EncoderChoice::Vjepa2)
     }
 
     fn retention(&self, root: &'a DeTable<'a>) -> Retention {

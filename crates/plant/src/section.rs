@@ -263,6 +263,16 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A table within this one.
+    pub(crate) fn table(&self, key: &str, what: &'static str, keys: &[&str], wanted: &str) -> Option<Section<'a>> {
+        let value = self.get(key)?;
+        let Some(table) = value.get_ref().as_table() else {
+            self.wrong_type(key, value, wanted);
+            return None;
+        };
+        Some(Section::open(what, value.span(), table, keys, self.complaints))
+    }
+
     /// Complains about keys that mean nothing beside what else the table says.
     pub(crate) fn refuse(&self, keys: &[&str], why: &str) {
         for key in keys.iter().filter(|key| self.has(key)) {

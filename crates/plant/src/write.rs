@@ -5,8 +5,8 @@ use std::fmt::{Display, Write};
 use sightglass_protocol::Role;
 
 use crate::{
-    AdviceLimits, CameraFeed, Device, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload, MqttVersion,
-    Plant, SampleFormat, SampleLayout, SourceKind, WordOrder,
+    AdviceLimits, CameraFeed, Device, EncoderChoice, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload,
+    MqttVersion, Plant, SampleFormat, SampleLayout, SourceKind, WordOrder,
 };
 
 /// The text of a plant file that reads back as `plant`, without its retention: it is for replaying what was recorded.
@@ -30,6 +30,9 @@ pub fn to_text(plant: &Plant) -> String {
     text.quoted("device", device);
     text.plain("seed", plant.model.seed);
     text.plain("epochs", plant.model.epochs_max);
+    if let Some(EncoderChoice::Vjepa2(path)) = &plant.model.encoder {
+        text.plain("encoder", format_args!("{{ vjepa2 = {} }}", quote(&path.to_string_lossy())));
+    }
 
     for line in &plant.lines {
         text.table("[[line]]");

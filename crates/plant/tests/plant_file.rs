@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 use sightglass_plant::{
-    AdviceLimits, CameraFeed, Device, FILE_BYTES_MAX, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload,
-    MqttTls, MqttVersion, Plant, PlantErrors, SampleFile, SampleFormat, SampleLayout, SecretRef, SourceKind, TAGS_MAX,
-    WordOrder, load, parse, to_text,
+    AdviceLimits, CameraFeed, Device, EncoderChoice, FILE_BYTES_MAX, JsonTime, ModbusDevice, ModbusFraming, MqttBroker,
+    MqttPayload, MqttTls, MqttVersion, Plant, PlantErrors, SampleFile, SampleFormat, SampleLayout, SecretRef,
+    SourceKind, TAGS_MAX, WordOrder, load, parse, to_text,
 };
 use sightglass_protocol::{CameraId, LineId, Roi, Role, TagId};
 
@@ -35,6 +35,7 @@ fn a_good_file_becomes_the_plant_it_describes() {
     assert_eq!(plant.model.path, Some(PathBuf::from("/plants/one/models/line.safetensors")));
     assert_eq!((plant.model.false_alarms_per_week, plant.model.device), (0.5, Device::Cpu));
     assert_eq!((plant.model.seed, plant.model.epochs_max), (7, 12));
+    assert_eq!(plant.model.encoder, Some(EncoderChoice::Vjepa2("/plants/one/models/vjepa2".into())));
     let kept = plant.retention;
     assert_eq!((kept.samples_days, kept.samples_gib, kept.video_days, kept.video_gib), (30.0, 1.5, 2.0, 5.0));
     assert_eq!((kept.rollups_days, kept.rollups_gib), (300.0, 0.5), "ten times as long as samples where not said");

@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 use sightglass_protocol::CameraReading;
 use sightglass_protocol::tick::MODEL_PIXELS;
 
-use crate::ops::{Attention, Ops};
+use crate::layer::Layer;
+use crate::ops::Ops;
 use crate::params::{Linear, Params};
 use crate::spec::Size;
 
@@ -43,53 +44,33 @@ pub(crate) fn tubelets(reading: &CameraReading, out: &mut Vec<f32>) {
     }
 }
 
-struct Layer {
-    qkv: Linear,
-    out: Linear,
-    up: Linear,
-    down: Linear,
-}
-
 /// The encoder.
 pub(crate) struct CameraEncoder {
     embed: Linear,
     position: Tensor,
     layers: Vec<Layer>,
-    heads: usize,
     ops: Ops,
 }
 
 impl CameraEncoder {
-    pub(crate) fn new(params: &mut Params, size: &Size) -> Result<Self> {
+    /// With `frozen`, the encoder takes tokens of that width, which another encoder made, and only projects them.
+    pub(crate) fn new(params: &mut Params, size: &Size, frozen: Option<usize>) -> Result<Self> {
         let width = size.width;
-        let layers = (0..size.encoder_layers)
-            .map(|i| {
-                Ok(Layer {
-                    qkv: params.linear(&format!("camera.layer.{i}.qkv"), width, 3 * width, false)?,
-                    out: params.scaled_linear(&format!("camera.layer.{i}.out"), width, width, false, 0.5)?,
-                    up: params.linear(&format!("camera.layer.{i}.up"), width, 2 * width, false)?,
-                    down: params.scaled_linear(&format!("camera.layer.{i}.down"), 2 * width, width, false, 0.5)?,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let layer = |i| Layer::new(params, &format!("camera.layer.{i}"), size);
+        let layers = (0..if frozen.is_some() { 0 } else { size.encoder_layers }).map(layer).collect::<Result<_>>()?;
         Ok(Self {
-            embed: params.linear("camera.embed", TUBELET, width, true)?,
+            embed: params.linear("camera.embed", frozen.unwrap_or(TUBELET), width, true)?,
             position: params.uniform("camera.position", &[1, PATCHES, width], 0.5)?,
             layers,
-            heads: size.heads,
             ops: params.ops(),
         })
     }
 
-    /// (pictures, `PATCHES`, `TUBELET`) to (pictures, `PATCHES`, width).
+    /// (pictures, `PATCHES`, `TUBELET`), or tokens, to (pictures, `PATCHES`, width).
     pub(crate) fn forward(&self, tubelets: &Tensor) -> Result<Tensor> {
-        let mut x = self.embed.forward(tubelets)?.broadcast_add(&self.position)?;
+        let mut x = self.embed.forward_placed(tubelets, &self.position)?;
         for layer in &self.layers {
-            let qkv = layer.qkv.forward(&self.ops.normalise(&x)?)?;
-            let seen = self.ops.attention(&qkv, Attention { heads: self.heads, band: None })?;
-            x = (x + layer.out.forward(&seen)?)?;
-            let up = layer.up.forward(&self.ops.normalise(&x)?)?;
-            x = (&x + layer.down.forward(&self.ops.gelu(&up)?)?)?;
+            x = layer.forward(&x)?;
         }
         self.ops.normalise(&x)
     }

@@ -60,6 +60,15 @@ pub struct EpochLoss {
     pub effective_rank: f32,
 }
 
+/// A frozen camera encoder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardEncoder {
+    /// "vjepa2".
+    pub kind: String,
+    /// Of its weights: [`crate::FrozenEncoder::sha256`].
+    pub sha256: String,
+}
+
 /// What a model says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Card {
@@ -85,6 +94,9 @@ pub struct Card {
     pub parameters: usize,
     /// The network's size.
     pub size: Option<Size>,
+    /// What saw in place of a camera encoder of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<CardEncoder>,
     /// Of the fused state on held-back data, of at most `size.latent`.
     pub effective_rank: Option<f32>,
     /// One an epoch.
@@ -147,6 +159,9 @@ impl Card {
         }
         for camera in &self.cameras {
             line("camera", camera.clone());
+        }
+        if let Some(encoder) = &self.encoder {
+            line("camera encoder", format!("{}, frozen, SHA-256 {}", encoder.kind, encoder.sha256));
         }
         line("parameters", self.parameters.to_string());
         if let (Some(rank), Some(size)) = (self.effective_rank, self.size) {

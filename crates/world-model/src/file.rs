@@ -45,6 +45,14 @@ pub enum LoadError {
         /// Its version.
         found: u32,
     },
+    /// The model was trained with another camera encoder.
+    #[error("the model {path} {difference}")]
+    OtherEncoder {
+        /// Its path.
+        path: PathBuf,
+        /// What it was trained with, and what to do.
+        difference: String,
+    },
     /// The model was trained for another line.
     #[error("the model {path} is of another plant: {difference}; train a model for this one")]
     OtherPlant {

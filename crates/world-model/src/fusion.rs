@@ -51,29 +51,17 @@ impl Fusion {
         })
     }
 
-    /// Reads `tokens` (ticks, tokens, width) once a mask; a mask (ticks, tokens) holds 0 for a token that is seen and a
-    /// very negative number for one that is not. Gives (masks * ticks, latent), mask-major.
-    pub(crate) fn forward(&self, tokens: &Tensor, masks: &[Tensor], training: bool) -> Result<Tensor> {
-        let ticks = tokens.dim(0)?;
+    /// Reads `tokens` (ticks, tokens, width) once a mask; a mask holds for each tick and token 0 where it is seen and a very
+    /// negative number where it is not. Gives (masks * ticks, latent), mask-major.
+    pub(crate) fn forward(&self, tokens: &Tensor, masks: &[Vec<f32>], training: bool) -> Result<Tensor> {
+        let (ticks, count, _) = tokens.dims3()?;
         let nothing = self.nothing.broadcast_as((ticks, 1, self.width))?;
-        let tokens = self.ops.normalise(&Tensor::cat(&[tokens, &nothing.contiguous()?], 1)?)?;
-        let count = tokens.dim(1)?;
-        let dim = self.width / self.heads;
-        let kv = self.keys_values.forward(&tokens)?.reshape((ticks, count, 2, self.heads, dim))?;
-        let keys = kv.narrow(2, 0, 1)?.squeeze(2)?.permute((0, 2, 3, 1))?.contiguous()?;
-        let values = kv.narrow(2, 1, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous()?;
-        let queries = self.queries.reshape((1, QUERIES, self.heads, dim))?.transpose(1, 2)?;
-        let queries = queries.broadcast_as((ticks, self.heads, QUERIES, dim))?.contiguous()?;
-        let scores = (queries.matmul(&keys)? * (1.0 / (dim as f64).sqrt()))?;
-        let seen = Tensor::zeros((ticks, 1), candle_core::DType::F32, tokens.device())?;
-        let mut read = Vec::with_capacity(masks.len());
-        for mask in masks {
-            let mask = Tensor::cat(&[mask, &seen], 1)?.reshape((ticks, 1, 1, count))?;
-            let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, 3)?;
-            let out = weights.matmul(&values)?.transpose(1, 2)?.contiguous()?;
-            read.push(out.reshape((ticks, QUERIES * self.width))?);
-        }
-        let hidden = self.project.forward(&Tensor::cat(&read, 0)?)?;
+        let tokens = Tensor::cat(&[tokens, &nothing.contiguous()?], 1)?;
+        let keys_values = self.keys_values.forward_normalised(&tokens)?;
+        // What says nothing is always seen.
+        let seen = |mask: &Vec<f32>| mask.chunks(count).flat_map(|tick| tick.iter().copied().chain([0.0])).collect();
+        let read = self.ops.read(&keys_values, &self.queries, masks.iter().map(seen).collect(), self.heads)?;
+        let hidden = self.project.forward(&read)?;
         self.out.forward(&self.ops.gelu(&self.batch_norm(&hidden, training)?)?)
     }
 

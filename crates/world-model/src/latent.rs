@@ -40,7 +40,7 @@ impl Layout {
         }
     }
 
-    pub(crate) fn shape(&self, plan: &Plan, size: Size) -> Shape {
+    pub(crate) fn shape(&self, plan: &Plan, size: Size, frozen: Option<usize>) -> Shape {
         let actions = plan.code.len();
         Shape {
             size,
@@ -48,17 +48,20 @@ impl Layout {
             tags: plan.tags,
             actions: 2 * (actions + self.outputs.len()),
             extra: (1 + HORIZONS.len()) * plan.tags + actions,
+            frozen,
         }
     }
 }
 
-/// The network's inputs at one tick, but for the pictures.
+/// The network's inputs at one tick, but for the pictures where its own encoder looks at them.
 #[derive(Clone)]
 pub(crate) struct TickInput {
     tag_patches: Vec<f32>,
     present: Vec<bool>,
     actions: Vec<f32>,
     pub(crate) extra: Vec<f32>,
+    /// A frozen encoder's tokens of all cameras.
+    pub(crate) tokens: Option<Vec<f32>>,
 }
 
 /// What has to be remembered to make inputs.
@@ -105,7 +108,8 @@ impl TickInput {
         let mut extra: Vec<f32> = known.iter().map(|v| v.clamp(-INPUT_MAX, INPUT_MAX)).collect();
         extra.extend(now);
         extra.extend(forecast.iter().map(|v| v.clamp(-INPUT_MAX, INPUT_MAX)));
-        Self { tag_patches, present: values.iter().map(|v| !v.is_nan()).collect(), actions, extra }
+        let present = values.iter().map(|v| !v.is_nan()).collect();
+        Self { tag_patches, present, actions, extra, tokens: None }
     }
 
     /// Appends this tick to a batch.
@@ -114,6 +118,7 @@ impl TickInput {
             tubelets(reading, &mut batch.tubelets);
             batch.visible.push(is_visible(reading));
         }
+        batch.frozen.extend(self.tokens.iter().flatten());
         batch.tag_patches.extend(&self.tag_patches);
         batch.present.extend(&self.present);
         batch.actions.extend(&self.actions);
@@ -190,7 +195,7 @@ impl Latent {
         let shape = self.network.shape;
         let mut batch = Batch { sequences: 1, ticks: 1, ..Batch::default() };
         input.append(tick, &mut batch);
-        let (pictures, states) = self.network.encode(&batch, &[], false)?;
+        let (pictures, states) = self.network.encode(&mut batch, &[], false)?;
         let latent = shape.size.latent;
         let width = shape.modalities() * latent;
         let seen: Vec<f32> = states.flatten_all()?.to_vec1()?;

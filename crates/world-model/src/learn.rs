@@ -6,17 +6,19 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::Tensor;
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use candle_nn::ParamsAdamW;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use sightglass_protocol::{HORIZONS, Tick};
 
+use crate::camera_encoder::{PATCHES, TUBELET};
 use crate::card::EpochLoss;
 use crate::file::{FORMAT, Store};
 use crate::latent::TickInput;
 use crate::network::{Batch, Network, Shape};
+use crate::optimiser::AdamW;
 use crate::patch_features::PatchFeatures;
 use crate::sigreg::effective_rank;
 use crate::spec::{Progress, TrainError, TrainOptions};
@@ -50,6 +52,9 @@ struct CheckpointHead {
     shape: Shape,
     seed: u64,
     ticks: usize,
+    /// SHA-256 of the frozen camera encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    encoder: Option<String>,
     epochs: Vec<EpochLoss>,
 }
 
@@ -67,15 +72,17 @@ fn windows(ranges: &[Range<usize>], length: usize, mut offset: impl FnMut(usize)
     out
 }
 
-impl Lessons<'_> {
-    /// Whether there is enough for a network.
-    pub(crate) fn suffice(&self, window: usize) -> bool {
-        windows(&self.training, window, |_| 0).len() >= WINDOWS_MIN
-            && !windows(&self.held_back, window, |_| 0).is_empty()
-    }
+/// Whether there is enough for a network.
+pub(crate) fn suffice(training: &[Range<usize>], held_back: &[Range<usize>], window: usize) -> bool {
+    windows(training, window, |_| 0).len() >= WINDOWS_MIN && !windows(held_back, window, |_| 0).is_empty()
+}
 
+impl Lessons<'_> {
     fn batch(&self, starts: &[usize], window: usize) -> Batch {
         let mut batch = Batch { sequences: starts.len(), ticks: window, ..Batch::default() };
+        let pictures: usize =
+            starts.iter().map(|&s| self.ticks[s..s + window].iter().map(|t| t.cameras.len()).sum::<usize>()).sum();
+        batch.tubelets.reserve_exact(pictures * PATCHES * TUBELET);
         for &start in starts {
             for t in start..start + window {
                 self.inputs[t].append(self.ticks[t], &mut batch);
@@ -111,11 +118,11 @@ pub(crate) fn learn(
     let size = shape.size;
     let whole = windows(&lessons.training, size.window, |_| 0);
     let some: Vec<usize> = whole.iter().copied().step_by(whole.len().div_ceil(FEATURE_WINDOWS).max(1)).collect();
-    network.fit_features(&lessons.batch(&some, size.window))?;
+    network.fit_features(&mut lessons.batch(&some, size.window))?;
     let mut epochs: Vec<EpochLoss> = Vec::new();
     let mut best: BTreeMap<String, Tensor> = network.params.snapshot()?;
     if let Some(path) = options.checkpoint.as_deref().filter(|p| p.exists()) {
-        let (head, weights, kept) = resume(path, shape, options.seed, lessons.ticks.len())?;
+        let (head, weights, kept) = resume(path, shape, options, lessons.ticks.len())?;
         network.params.restore(&weights)?;
         best = kept;
         epochs = head.epochs;
@@ -126,7 +133,8 @@ pub(crate) fn learn(
         .iter()
         .filter(|(name, _)| !name.starts_with("fusion.norm.") && !name.starts_with(PatchFeatures::PREFIX));
     let vars = trained.map(|(_, var)| var.clone()).collect();
-    let mut optimiser = AdamW::new(vars, ParamsAdamW { lr: LEARNING_RATE, ..ParamsAdamW::default() })?;
+    let rates = ParamsAdamW { lr: LEARNING_RATE, ..ParamsAdamW::default() };
+    let mut optimiser = AdamW::new(vars, rates, network.params.ops())?;
     let mut held_starts = windows(&lessons.held_back, size.window, |_| 0);
     let step = held_starts.len().div_ceil(HELD_BACK_WINDOWS_MAX).max(1);
     held_starts = held_starts.into_iter().step_by(step).collect();
@@ -147,8 +155,13 @@ pub(crate) fn learn(
             let warm = ((since_resume + 1) as f64 / WARM_UP_STEPS as f64).min(1.0);
             optimiser.set_learning_rate(LEARNING_RATE * cosine * warm);
             since_resume += 1;
-            let loss = network.loss(&lessons.batch(starts, size.window), &mut rng, true)?;
-            optimiser.backward_step(&loss.total)?;
+            let mut batch = lessons.batch(starts, size.window);
+            // On a thread of the pool, which the kernels' tasks then need not be handed to.
+            let loss = rayon::scope(|_| {
+                let loss = network.loss(&mut batch, &mut rng, true)?;
+                optimiser.backward_step(&loss.total)?;
+                Ok::<_, candle_core::Error>(loss)
+            })?;
             let value: f32 = loss.total.to_scalar()?;
             sum += value;
             let report = Progress {
@@ -172,7 +185,7 @@ pub(crate) fn learn(
             best = network.params.snapshot()?;
         }
         if let Some(path) = &options.checkpoint {
-            keep(path, shape, options.seed, lessons.ticks.len(), &network, &best, &epochs)?;
+            keep(path, shape, options, lessons.ticks.len(), &network, &best, &epochs)?;
         }
         let spent = began.elapsed().as_secs_f64() / 60.0;
         let each = spent / (since_resume as f64 / steps as f64);
@@ -195,7 +208,7 @@ fn held_back(network: &Network, lessons: &Lessons<'_>, starts: &[usize]) -> Resu
     let mut states = Vec::new();
     for starts in starts.chunks(size.batch) {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let loss = network.loss(&lessons.batch(starts, size.window), &mut rng, false)?;
+        let loss = network.loss(&mut lessons.batch(starts, size.window), &mut rng, false)?;
         sum += loss.total.to_scalar::<f32>()? * starts.len() as f32;
         count += starts.len();
         states.extend(loss.states);
@@ -207,13 +220,18 @@ fn unusable(path: &Path, reason: impl Into<String>) -> TrainError {
     TrainError::Checkpoint { path: path.to_owned(), reason: reason.into() }
 }
 
+/// What sees in place of the network's own camera encoder.
+fn encoder_of(shape: Shape, options: &TrainOptions) -> Option<String> {
+    shape.frozen.and(options.encoder.as_ref()).map(|encoder| encoder.sha256().to_owned())
+}
+
 type Weights = BTreeMap<String, Tensor>;
 
 /// The optimiser's moments are not kept: after a resume they build up again under a fresh warm-up.
 fn resume(
     path: &Path,
     shape: Shape,
-    seed: u64,
+    options: &TrainOptions,
     ticks: usize,
 ) -> Result<(CheckpointHead, Weights, Weights), TrainError> {
     let (store, head) = Store::read(path).map_err(|e| unusable(path, e.to_string()))?;
@@ -221,8 +239,10 @@ fn resume(
     if head.format != FORMAT {
         return Err(unusable(path, format!("it has format {} where this program writes {FORMAT}", head.format)));
     }
-    if head.shape != shape || head.seed != seed || head.ticks != ticks {
-        return Err(unusable(path, "it was made from other data, with another seed or for another line"));
+    let is_same = head.seed == options.seed && head.encoder == encoder_of(shape, options);
+    if head.shape != shape || head.ticks != ticks || !is_same {
+        let reason = "it was made from other data, with another seed or camera encoder, or for another line";
+        return Err(unusable(path, reason));
     }
     let weights = |prefix| store.tensors(prefix).map_err(|e| unusable(path, String::from(e)));
     Ok((head, weights("now.")?, weights("best.")?))
@@ -231,7 +251,7 @@ fn resume(
 fn keep(
     path: &Path,
     shape: Shape,
-    seed: u64,
+    options: &TrainOptions,
     ticks: usize,
     network: &Network,
     best: &Weights,
@@ -244,7 +264,8 @@ fn keep(
     for (name, tensor) in best {
         store.put_tensor(&format!("best.{name}"), tensor)?;
     }
-    let head = CheckpointHead { format: FORMAT, shape, seed, ticks, epochs: epochs.to_vec() };
+    let (seed, encoder) = (options.seed, encoder_of(shape, options));
+    let head = CheckpointHead { format: FORMAT, shape, seed, ticks, encoder, epochs: epochs.to_vec() };
     let head = serde_json::to_string(&head).map_err(|e| unusable(path, e.to_string()))?;
     store.write(path, &head).map_err(|e| unusable(path, e.to_string()))
 }

@@ -21,14 +21,17 @@ mod device;
 mod drift;
 mod file;
 mod foresight;
+mod frozen_encoder;
 mod fusion;
 mod kernels;
 mod latent;
+mod layer;
 mod learn;
 mod model;
 mod network;
 mod normalise;
 mod ops;
+mod optimiser;
 mod params;
 mod patch_features;
 mod predictor;
@@ -42,7 +45,7 @@ mod tag_encoder;
 mod train;
 pub mod vjepa2;
 
-pub use card::{Card, CardMethod, CardTag, EpochLoss, OneStepError};
+pub use card::{Card, CardEncoder, CardMethod, CardTag, EpochLoss, OneStepError};
 pub use classics::{Baseline, BaselineError, Classic};
 pub use device::{ComputeDevice, DeviceChoice, DeviceError};
 pub use file::LoadError;
@@ -50,6 +53,7 @@ pub use foresight::{
     AHEAD_TICKS_MAX, Advice, AdviceRequest, Aim, Course, CourseStep, ForesightError, Lever, Outlook, Side, TagOutlook,
     TimeToLimit, Unseen,
 };
+pub use frozen_encoder::FrozenEncoder;
 pub use model::PlantModel;
 pub use score::{RowScore, SCORE_ROWS_MIN, ScoreColumn, ScoreError, ScoreStream, Scorer};
 pub use spec::{CameraSpec, ModelSpec, Progress, Size, TICKS_MIN, TagSpec, TrainError, TrainOptions};

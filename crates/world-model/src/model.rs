@@ -12,6 +12,7 @@ use crate::device::ComputeDevice;
 use crate::drift::Drift;
 use crate::file::{Broken, FORMAT, LoadError, Store};
 use crate::foresight::calibrate::Calibrated;
+use crate::frozen_encoder::FrozenEncoder;
 use crate::latent::{Latent, Layout};
 use crate::network::Shape;
 use crate::normalise::Scaling;
@@ -38,6 +39,8 @@ pub(crate) struct Inner {
     /// One a camera; absent for one that showed next to nothing in training.
     pub(crate) looks: Vec<Option<Appearance>>,
     pub(crate) latent: Option<Latent>,
+    /// What looks at pictures for the network, where that is not its own encoder.
+    pub(crate) encoder: Option<FrozenEncoder>,
     /// Ticks before which nothing is judged.
     pub(crate) settle_ticks: u64,
     pub(crate) card: Card,
@@ -113,6 +116,29 @@ fn difference(card: &Card, spec: &ModelSpec) -> Option<String> {
     None
 }
 
+/// How the camera encoder that the model was trained with is not the one that is there.
+fn other_encoder(head: &Head, here: Option<&FrozenEncoder>) -> Option<String> {
+    match (&head.card.encoder, here) {
+        (Some(trained), None) => Some(format!(
+            "was trained with the frozen camera encoder {} of SHA-256 {}; name its checkpoint under [model] as encoder = \
+             {{ {} = \"PATH\" }}",
+            trained.kind, trained.sha256, trained.kind
+        )),
+        (Some(trained), Some(here)) if trained.sha256 != here.sha256() => Some(format!(
+            "was trained with a frozen camera encoder whose weights have the SHA-256 {}, those of 'encoder' under [model] \
+             have {}; name the checkpoint that it was trained with, or train it again",
+            trained.sha256,
+            here.sha256()
+        )),
+        // A model without a network, or of a line without cameras, sees nothing with any encoder.
+        (None, Some(_)) if head.shape.is_some_and(|shape| shape.cameras > 0) => Some(
+            "was trained with a camera encoder of its own; remove 'encoder' under [model], or train it again"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
 impl PlantModel {
     /// What it says of itself.
     pub fn card(&self) -> &Card {
@@ -171,19 +197,26 @@ impl PlantModel {
         store.write(path, &head)
     }
 
-    /// Reads a model's file for the line `spec`, to compute on the CPU.
+    /// Reads a model's file for the line `spec`, to compute on the CPU, with a camera encoder of its own.
     ///
     /// # Errors
-    /// When the file cannot be read, is damaged, of another version, or of another plant: then with the first difference.
+    /// See [`Self::load_with`].
     pub fn load(path: &Path, spec: &ModelSpec) -> Result<Self, LoadError> {
-        Self::load_on(path, spec, &ComputeDevice::cpu())
+        Self::load_with(path, spec, &ComputeDevice::cpu(), None)
     }
 
-    /// The same for another device.
+    /// Reads a model's file for the line `spec`, to compute on `device`; `encoder` is the frozen camera encoder that the plant
+    /// names, which computes on the CPU.
     ///
     /// # Errors
-    /// See [`Self::load`].
-    pub fn load_on(path: &Path, spec: &ModelSpec, device: &ComputeDevice) -> Result<Self, LoadError> {
+    /// When the file cannot be read, is damaged, of another version, of another plant (then with the first difference), or
+    /// was trained with another camera encoder.
+    pub fn load_with(
+        path: &Path,
+        spec: &ModelSpec,
+        device: &ComputeDevice,
+        encoder: Option<&FrozenEncoder>,
+    ) -> Result<Self, LoadError> {
         let damaged = |reason: String| LoadError::Damaged { path: path.to_owned(), reason };
         let (store, head) = Store::read(path)?;
         let Format { format } = serde_json::from_str(&head).map_err(|e| damaged(e.to_string()))?;
@@ -194,10 +227,20 @@ impl PlantModel {
         if let Some(difference) = difference(&head.card, spec) {
             return Err(LoadError::OtherPlant { path: path.to_owned(), difference });
         }
-        Self::restore(&store, head, spec, device).map_err(|broken| damaged(broken.into()))
+        if let Some(difference) = other_encoder(&head, encoder) {
+            return Err(LoadError::OtherEncoder { path: path.to_owned(), difference });
+        }
+        let encoder = encoder.filter(|_| head.card.encoder.is_some());
+        Self::restore(&store, head, spec, device, encoder).map_err(|broken| damaged(broken.into()))
     }
 
-    fn restore(store: &Store, head: Head, spec: &ModelSpec, device: &ComputeDevice) -> Result<Self, Broken> {
+    fn restore(
+        store: &Store,
+        head: Head,
+        spec: &ModelSpec,
+        device: &ComputeDevice,
+        encoder: Option<&FrozenEncoder>,
+    ) -> Result<Self, Broken> {
         let scaling = Scaling::restore(store)?;
         if scaling.watched.iter().any(|&at| at >= spec.tags.len()) || head.looks.len() != spec.cameras.len() {
             return Err(Broken::new("scaling.watched", "does not fit the card"));
@@ -222,6 +265,9 @@ impl PlantModel {
             .map(|(camera, known)| if *known { Appearance::restore(camera, store).map(Some) } else { Ok(None) })
             .collect::<Result<_, _>>()?;
         let latent = match head.shape {
+            Some(shape) if shape.frozen != encoder.map(FrozenEncoder::width) => {
+                return Err(Broken::new("shape.frozen", "does not fit the card's camera encoder"));
+            }
             Some(shape) => Some(Latent::restore(shape, store, device)?),
             None => None,
         };
@@ -232,6 +278,7 @@ impl PlantModel {
             tags,
             looks,
             latent,
+            encoder: encoder.cloned(),
             settle_ticks: head.settle_ticks,
             card: head.card,
         };

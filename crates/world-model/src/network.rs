@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ pub(crate) struct Shape {
     pub(crate) actions: usize,
     /// Values that the read-out sees beside the hidden state.
     pub(crate) extra: usize,
+    /// The width of tokens that a frozen encoder makes of pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frozen: Option<usize>,
 }
 
 impl Shape {
@@ -53,6 +56,8 @@ pub(crate) struct Batch {
     pub(crate) sequences: usize,
     pub(crate) ticks: usize,
     pub(crate) tubelets: Vec<f32>,
+    /// A frozen encoder's tokens.
+    pub(crate) frozen: Vec<f32>,
     /// Whether each camera can be seen.
     pub(crate) visible: Vec<bool>,
     pub(crate) tag_patches: Vec<f32>,
@@ -63,6 +68,23 @@ pub(crate) struct Batch {
     /// What the read-out should say, (ticks, horizons, tags), and its weight.
     pub(crate) targets: Vec<f32>,
     pub(crate) weights: Vec<f32>,
+}
+
+impl Batch {
+    /// Takes the pictures out, (ticks * cameras, `PATCHES`, `TUBELET`): they are by far the most of a batch, and are not copied.
+    fn pictures(&mut self, device: &Device) -> Result<Tensor> {
+        by_patch(std::mem::take(&mut self.tubelets), TUBELET, device)
+    }
+
+    /// Takes a frozen encoder's tokens out, (ticks * cameras, `PATCHES`, `width`).
+    fn frozen_tokens(&mut self, width: usize, device: &Device) -> Result<Tensor> {
+        by_patch(std::mem::take(&mut self.frozen), width, device)
+    }
+}
+
+fn by_patch(values: Vec<f32>, width: usize, device: &Device) -> Result<Tensor> {
+    let count = values.len() / (PATCHES * width);
+    Tensor::from_vec(values, (count, PATCHES, width), device)
 }
 
 /// A batch's pictures.
@@ -94,12 +116,6 @@ pub(crate) struct Loss {
     pub(crate) states: Vec<f32>,
 }
 
-fn smooth_l1(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let size = (a - b)?.abs()?;
-    let near = size.minimum(1f32)?;
-    ((near.sqr()? * 0.5)? + (size - near)?)?.mean_all()
-}
-
 impl Network {
     pub(crate) fn seeded(shape: Shape, seed: u64, device: &ComputeDevice) -> Result<Self> {
         Self::build(shape, Params::seeded(seed, device))
@@ -112,7 +128,7 @@ impl Network {
     fn build(shape: Shape, mut params: Params) -> Result<Self> {
         let size = &shape.size;
         let states = shape.modalities() * size.latent;
-        let camera = if shape.cameras > 0 { Some(CameraEncoder::new(&mut params, size)?) } else { None };
+        let camera = if shape.cameras > 0 { Some(CameraEncoder::new(&mut params, size, shape.frozen)?) } else { None };
         let camera_identity = match camera {
             Some(_) => Some(params.uniform("camera.identity", &[1, shape.cameras, 1, size.width], 0.5)?),
             None => None,
@@ -142,14 +158,17 @@ impl Network {
 
     /// Patch tokens (ticks * cameras, `PATCHES`, width) with their features (see [`PatchFeatures`]), and states (ticks, modalities * latent) of a batch. `hide` says
     /// for each sequence which kind the fused state must do without (0 none, 1 pictures, 2 tags).
-    pub(crate) fn encode(&self, batch: &Batch, hide: &[u8], training: bool) -> Result<(Option<Patches>, Tensor)> {
+    pub(crate) fn encode(&self, batch: &mut Batch, hide: &[u8], training: bool) -> Result<(Option<Patches>, Tensor)> {
         let Shape { size, cameras, tags, .. } = self.shape;
         let ticks = batch.sequences * batch.ticks;
         let mut tokens = Vec::new();
         let mut pictures = None;
         if let (Some(encoder), Some(identity)) = (&self.camera, &self.camera_identity) {
-            let x = Tensor::from_slice(&batch.tubelets, (ticks * cameras, PATCHES, TUBELET), self.params.device())?;
-            let encoded = encoder.forward(&x)?;
+            let x = batch.pictures(self.params.device())?;
+            let encoded = match self.shape.frozen {
+                Some(width) => encoder.forward(&batch.frozen_tokens(width, self.params.device())?)?,
+                None => encoder.forward(&x)?,
+            };
             let placed = encoded.reshape((ticks, cameras, PATCHES, size.width))?.broadcast_add(identity)?;
             tokens.push(placed.reshape((ticks, cameras * PATCHES, size.width))?);
             pictures = match &self.features {
@@ -163,7 +182,7 @@ impl Network {
         }
         let tokens = Tensor::cat(&tokens, 1)?;
         let count = cameras * PATCHES + tags;
-        let mask = |see_pictures: bool, see_tags: bool, hide: &[u8]| -> Result<Tensor> {
+        let mask = |see_pictures: bool, see_tags: bool, hide: &[u8]| {
             let mut out = Vec::with_capacity(ticks * count);
             for t in 0..ticks {
                 let hidden = hide.get(t / batch.ticks.max(1)).copied().unwrap_or(0);
@@ -176,12 +195,12 @@ impl Network {
                     out.push(if seen { 0.0 } else { HIDDEN });
                 }
             }
-            Tensor::from_vec(out, (ticks, count), self.params.device())
+            out
         };
-        let mut masks = vec![mask(true, true, hide)?];
+        let mut masks = vec![mask(true, true, hide)];
         if self.shape.modalities() == 3 {
-            masks.push(mask(true, false, &[])?);
-            masks.push(mask(false, true, &[])?);
+            masks.push(mask(true, false, &[]));
+            masks.push(mask(false, true, &[]));
         }
         let states = self.fusion.forward(&tokens, &masks, training)?;
         let states: Vec<Tensor> =
@@ -198,7 +217,7 @@ impl Network {
     }
 
     /// The loss of a batch of whole windows.
-    pub(crate) fn loss(&self, batch: &Batch, rng: &mut ChaCha8Rng, training: bool) -> Result<Loss> {
+    pub(crate) fn loss(&self, batch: &mut Batch, rng: &mut ChaCha8Rng, training: bool) -> Result<Loss> {
         let Shape { size, tags, cameras, .. } = self.shape;
         let (sequences, ticks) = (batch.sequences, batch.ticks);
         let hide: Vec<u8> = (0..sequences)
@@ -226,7 +245,7 @@ impl Network {
             let horizon = horizon as usize;
             if horizon < ticks {
                 let predicted = ahead.narrow(1, 0, ticks - horizon)?.narrow(2, i * width, width)?;
-                let term = smooth_l1(&predicted, &states.narrow(1, horizon, ticks - horizon)?)?;
+                let term = self.params.ops().smooth_l1(&predicted, &states.narrow(1, horizon, ticks - horizon)?)?;
                 add((term / HORIZONS.len() as f64)?)?;
             }
         }
@@ -251,7 +270,8 @@ impl Network {
             };
             let context = hidden.narrow(1, 0, ticks - 1)?.contiguous()?.reshape((rows, size.width))?;
             let predicted = self.predictor.patches_ahead(&context, &cut(&tokens, 0)?, &cut(&features, 0)?)?;
-            add((smooth_l1(&predicted, &cut(&features, 1)?)? * PATCH_WEIGHT)?)?;
+            let distance = self.params.ops().smooth_l1(&predicted, &cut(&features, 1)?)?;
+            add((distance * PATCH_WEIGHT)?)?;
         }
         if let Some(readout) = &self.readout {
             let rows = sequences * ticks;
@@ -273,9 +293,8 @@ impl Network {
     }
 
     /// Takes the mean look of each place from ticks (those of the batch).
-    pub(crate) fn fit_features(&self, batch: &Batch) -> Result<()> {
+    pub(crate) fn fit_features(&self, batch: &mut Batch) -> Result<()> {
         let Some(features) = &self.features else { return Ok(()) };
-        let pictures = batch.sequences * batch.ticks * self.shape.cameras;
-        features.fit(&Tensor::from_slice(&batch.tubelets, (pictures, PATCHES, TUBELET), self.params.device())?)
+        features.fit(&batch.pictures(self.params.device())?)
     }
 }

@@ -97,7 +97,7 @@ impl Params {
         let bound = gain * (3.0 / inputs as f32).sqrt();
         let weight = self.uniform(&format!("{name}.weight"), &[inputs, outputs], bound)?;
         let bias = if bias { Some(self.uniform(&format!("{name}.bias"), &[outputs], 0.0)?) } else { None };
-        Ok(Linear { weight, bias })
+        Ok(Linear { weight, bias, ops: self.ops() })
     }
 }
 
@@ -105,20 +105,29 @@ impl Params {
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    ops: Ops,
 }
 
 impl Linear {
+    pub(crate) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (inputs, outputs) = self.weight.dims2()?;
-        let mut shape = x.dims().to_vec();
-        let y = x.contiguous()?.reshape(((), inputs))?.matmul(&self.weight)?;
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
+        self.ops.linear(x, &self.weight, self.bias.as_ref(), false)
+    }
+
+    /// The same of `x` normalised.
+    pub(crate) fn forward_normalised(&self, x: &Tensor) -> Result<Tensor> {
+        self.ops.linear(x, &self.weight, self.bias.as_ref(), true)
+    }
+
+    /// `x` of shape (.., places, inputs), and to each place its own values, `place` of shape (1, places, outputs).
+    pub(crate) fn forward_placed(&self, x: &Tensor, place: &Tensor) -> Result<Tensor> {
+        let place = match &self.bias {
+            Some(bias) => place.broadcast_add(bias)?,
+            None => place.clone(),
         };
-        if let Some(last) = shape.last_mut() {
-            *last = outputs;
-        }
-        y.reshape(shape)
+        self.ops.linear(x, &self.weight, Some(&place), false)
     }
 }

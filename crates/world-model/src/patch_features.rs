@@ -8,6 +8,7 @@
 use candle_core::{Result, Tensor, Var, bail};
 
 use crate::camera_encoder::{PATCHES, TUBELET};
+use crate::ops::Ops;
 use crate::params::Params;
 
 /// Features of a place.
@@ -21,6 +22,7 @@ pub(crate) struct PatchFeatures {
     mean: Var,
     /// (1), less 1.
     scale: Var,
+    ops: Ops,
 }
 
 impl PatchFeatures {
@@ -35,7 +37,7 @@ impl PatchFeatures {
             Some(var) => Ok(var.clone()),
             None => bail!("the weight '{name}' is missing"),
         };
-        Ok(Self { project, mean: fitted("features.mean")?, scale: fitted("features.scale")? })
+        Ok(Self { project, mean: fitted("features.mean")?, scale: fitted("features.scale")?, ops: params.ops() })
     }
 
     /// Takes mean and scale from tubelets (ticks * cameras, `PATCHES`, `TUBELET`), so that features have a variance of 1 over
@@ -59,7 +61,7 @@ impl PatchFeatures {
     /// (ticks, cameras, `PATCHES`, `FEATURES`).
     fn project(&self, tubelets: &Tensor) -> Result<Tensor> {
         let cameras = self.mean.dim(0)?;
-        let flat = tubelets.reshape(((), TUBELET))?.matmul(&self.project.detach())?;
-        flat.reshape(((), cameras, PATCHES, FEATURES))
+        let features = self.ops.linear(tubelets, &self.project.detach(), None, false)?;
+        features.reshape(((), cameras, PATCHES, FEATURES))
     }
 }

@@ -7,7 +7,9 @@ use candle_core::{Result, Tensor};
 use sightglass_protocol::HORIZONS;
 
 use crate::camera_encoder::PATCHES;
-use crate::ops::{Attention, Ops, exp};
+use crate::kernels::exp;
+use crate::layer::Layer;
+use crate::ops::{Attention, Ops};
 use crate::params::{Linear, Params};
 use crate::patch_features::FEATURES;
 use crate::spec::Size;
@@ -18,14 +20,7 @@ pub(crate) const CONTEXT: usize = 16;
 /// Layers in which the patches of a picture look at each other: what moves comes from a neighbour.
 const PATCH_LAYERS: usize = 2;
 
-struct PatchLayer {
-    qkv: Linear,
-    out: Linear,
-    up: Linear,
-    down: Linear,
-}
-
-struct Layer {
+struct ConditionedLayer {
     condition: Linear,
     qkv: Linear,
     out: Linear,
@@ -38,12 +33,12 @@ pub(crate) struct Predictor {
     states: Linear,
     actions_in: Linear,
     actions_out: Linear,
-    layers: Vec<Layer>,
+    layers: Vec<ConditionedLayer>,
     horizons: Linear,
     patch_in: Linear,
     patch_context: Linear,
     patch_place: Tensor,
-    patch_layers: Vec<PatchLayer>,
+    patch_layers: Vec<Layer>,
     patch_out: Linear,
     attention: Attention,
     width: usize,
@@ -63,7 +58,7 @@ impl Predictor {
         let layers = (0..size.predictor_layers)
             .map(|i| {
                 let name = |part: &str| format!("predictor.layer.{i}.{part}");
-                Ok(Layer {
+                Ok(ConditionedLayer {
                     condition: params.scaled_linear(&name("condition"), width, 6 * width, true, 0.1)?,
                     qkv: params.linear(&name("qkv"), width, 3 * width, false)?,
                     out: params.scaled_linear(&name("out"), width, width, false, 0.5)?,
@@ -82,15 +77,7 @@ impl Predictor {
             patch_context: params.linear("predictor.patch.context", width, width, false)?,
             patch_place: params.uniform("predictor.patch.place", &[1, PATCHES, width], 0.3)?,
             patch_layers: (0..PATCH_LAYERS)
-                .map(|i| {
-                    let name = |part: &str| format!("predictor.patch.layer.{i}.{part}");
-                    Ok(PatchLayer {
-                        qkv: params.linear(&name("qkv"), width, 3 * width, false)?,
-                        out: params.scaled_linear(&name("out"), width, width, false, 0.5)?,
-                        up: params.linear(&name("up"), width, 2 * width, false)?,
-                        down: params.scaled_linear(&name("down"), 2 * width, width, false, 0.5)?,
-                    })
-                })
+                .map(|i| Layer::new(params, &format!("predictor.patch.layer.{i}"), size))
                 .collect::<Result<_>>()?,
             patch_out: params.scaled_linear("predictor.patch.outward", width, FEATURES, true, 0.1)?,
             attention: Attention { heads: size.heads, band: Some(CONTEXT) },
@@ -171,7 +158,7 @@ impl Predictor {
         (self.ops.normalise(x)? * (part(0)? + 1.0)?)? + part(1)?
     }
 
-    fn finish(&self, layer: &Layer, x: Tensor, parts: &Tensor, seen: &Tensor) -> Result<Tensor> {
+    fn finish(&self, layer: &ConditionedLayer, x: Tensor, parts: &Tensor, seen: &Tensor) -> Result<Tensor> {
         let gate = |half: usize| parts.narrow(2, (3 * half + 2) * self.width, self.width)? + 1.0;
         let x = (x + (layer.out.forward(seen)? * gate(0)?)?)?;
         let up = self.ops.gelu(&layer.up.forward(&self.modulate(&x, parts, 1)?)?)?;
@@ -191,13 +178,10 @@ impl Predictor {
         let context = context.broadcast_as((hidden.dim(0)?, cameras, self.width))?.contiguous()?;
         let context = context.reshape((tokens.dim(0)?, 1, self.width))?;
         let known = Tensor::cat(&[tokens, features], 2)?;
-        let mut x = self.patch_in.forward(&known)?.broadcast_add(&context)?.broadcast_add(&self.patch_place)?;
+        let mut x = self.patch_in.forward_placed(&known, &self.patch_place)?.broadcast_add(&context)?;
         for layer in &self.patch_layers {
-            let qkv = layer.qkv.forward(&self.ops.normalise(&x)?)?;
-            let seen = self.ops.attention(&qkv, Attention { heads: self.attention.heads, band: None })?;
-            x = (x + layer.out.forward(&seen)?)?;
-            x = (&x + layer.down.forward(&self.ops.gelu(&layer.up.forward(&self.ops.normalise(&x)?)?)?)?)?;
+            x = layer.forward(&x)?;
         }
-        features + self.patch_out.forward(&self.ops.normalise(&x)?)?
+        features + self.patch_out.forward_normalised(&x)?
     }
 }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use sightglass_protocol::{CameraId, LineId, Role, TagId};
 
 use crate::device::ComputeDevice;
+use crate::frozen_encoder::FrozenEncoder;
+use crate::vjepa2::Vjepa2Error;
 
 /// The fewest ticks from which anything can be learned.
 pub const TICKS_MIN: usize = 16;
@@ -67,6 +69,8 @@ pub struct TrainOptions {
     pub minutes_max: Option<f64>,
     /// What the network is trained on, and streams on afterwards.
     pub device: ComputeDevice,
+    /// What sees in place of the line's own camera encoder; it is not trained.
+    pub encoder: Option<FrozenEncoder>,
 }
 
 impl Default for TrainOptions {
@@ -79,6 +83,7 @@ impl Default for TrainOptions {
             checkpoint: None,
             minutes_max: None,
             device: ComputeDevice::cpu(),
+            encoder: None,
         }
     }
 }
@@ -216,6 +221,22 @@ pub enum TrainError {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// The frozen camera encoder failed.
+    #[error("the frozen camera encoder cannot be used")]
+    Encoder(#[from] Vjepa2Error),
+    /// What the frozen camera encoder sees would fill the memory.
+    #[error(
+        "the frozen camera encoder's tokens of {ticks} ticks take {gib:.1} GiB, at most {gib_max} GiB are kept; train on a \
+         shorter run, or without 'encoder'"
+    )]
+    TooManyTokens {
+        /// What there is.
+        ticks: usize,
+        /// What they take.
+        gib: f64,
+        /// What is kept.
+        gib_max: u32,
     },
     /// The tensor library failed.
     #[error("the network cannot be computed")]

@@ -13,6 +13,7 @@ use crate::camera_encoder::{PATCHES, SIDE};
 use crate::drift::DriftState;
 use crate::foresight::ForesightError;
 use crate::foresight::calibrate::Calibrated;
+use crate::frozen_encoder::Views;
 use crate::latent::{InputState, LatentOutput, LatentState, TickInput};
 use crate::model::{Inner, TagParts};
 use crate::normalise::{Kind, usable};
@@ -51,6 +52,7 @@ struct State {
     drift: DriftState,
     inputs: InputState,
     latent: LatentState,
+    views: Views,
     looks: Vec<AppearanceState>,
     /// The bands one tick ahead that were made last, one a moving tag.
     expected: Vec<Band>,
@@ -268,9 +270,17 @@ impl Stream {
         let mut latent_patches = Vec::new();
         let mut read_out = None;
         if let Some(latent) = &model.latent {
-            let input =
+            let mut input =
                 TickInput::new(&model.layout, &model.scaling, tick, &values, &state.tags, &linear, &mut state.inputs);
-            match latent.step(&mut state.latent, tick, &input) {
+            let seen = match &model.encoder {
+                Some(encoder) => state.views.see(encoder, tick).map(Some),
+                None => Ok(None),
+            };
+            let step = seen.map_err(candle_core::Error::wrap).and_then(|tokens| {
+                input.tokens = tokens;
+                latent.step(&mut state.latent, tick, &input)
+            });
+            match step {
                 Ok(output) => {
                     latent_score = latent.score(&output);
                     latent_patches = latent.patch_scores(&output);
@@ -282,7 +292,7 @@ impl Stream {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the network failed; this tick is judged without it");
-                    state.latent = LatentState::default();
+                    (state.latent, state.views) = Default::default();
                     state.latents = None;
                 }
             }

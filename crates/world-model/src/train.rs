@@ -9,14 +9,16 @@ use crate::actions::{ActionCode, Actions};
 use crate::appearance::Appearance;
 use crate::bands::{Bands, COVERAGE, conformal};
 use crate::calibration::{Cut, FOLDS, limit, robust_scale};
-use crate::card::{Card, CardMethod, CardTag, OneStepError};
+use crate::camera_encoder::PATCHES;
+use crate::card::{Card, CardEncoder, CardMethod, CardTag, OneStepError};
 use crate::classics::{COMPARED_TAGS_MAX, compare};
 use crate::drift::Drift;
 use crate::file::FORMAT;
 use crate::foresight::calibrate::{self, Calibrated, Evidence};
 use crate::foresight::support::Seen;
+use crate::frozen_encoder::{FrozenEncoder, Views};
 use crate::latent::{InputState, Latent, LatentState, Layout, TickInput};
-use crate::learn::{Lessons, learn};
+use crate::learn::{Lessons, learn, suffice};
 use crate::model::{Inner, PlantModel, TagParts};
 use crate::normalise::{Kind, Scaling, usable};
 use crate::readout::QUANTILES;
@@ -29,6 +31,8 @@ const RANK_MIN: f32 = 1.5;
 const TICKS_TO_COMPARE: usize = 200;
 /// A stream's first ticks in a held-back range, which have no context yet.
 const UNSETTLED: usize = 20;
+/// A frozen encoder's tokens of all ticks are kept in memory while the network learns, up to this size.
+const TOKENS_GIB_MAX: u32 = 8;
 /// Latent errors move with things that do not matter; their limit lies this much higher.
 const LATENT_MARGIN: f32 = 1.3;
 
@@ -98,7 +102,7 @@ pub fn train_sized(
     let layout = Layout::new(spec, &scaling);
     let plan = Plan::new(&scaling, code, options.seed);
     stage("regressions", 1, 1)?;
-    let (history, inputs) = regress(plan, &scaling, &layout, &ticks, &cut);
+    let (history, mut inputs) = regress(plan, &scaling, &layout, &ticks, &cut);
 
     let mut extrapolated = false;
     // Each kind of evidence keeps its own rate, so that restless tags do not blunt the cameras, nor the reverse.
@@ -127,19 +131,25 @@ pub fn train_sized(
     }
 
     let mut notes = Vec::new();
+    let (training, held_back) = (cut.ranges(|fold| fold != 0), cut.ranges(|fold| fold == 0));
+    let has_network = suffice(&training, &held_back, size.window);
+    let encoder = options.encoder.as_ref().filter(|_| has_network && !spec.cameras.is_empty());
+    if let Some(encoder) = encoder {
+        look_frozen(encoder, &ticks, &cut, &mut inputs, &mut stage)?;
+    }
     let lessons = Lessons {
         ticks: &ticks,
         inputs: &inputs,
         values: &history.values,
         forecasts: &history.forecasts,
         scale: &history.scale,
-        training: cut.ranges(|fold| fold != 0),
-        held_back: cut.ranges(|fold| fold == 0),
+        training,
+        held_back,
     };
-    let shape = layout.shape(&history.plan, size);
+    let shape = layout.shape(&history.plan, size, encoder.map(FrozenEncoder::width));
     let mut epochs = Vec::new();
     let mut latent = None;
-    if lessons.suffice(size.window) {
+    if has_network {
         let (network, losses) = learn(shape, &lessons, options, progress)?;
         epochs = losses;
         latent = Some(Latent::new(network));
@@ -211,6 +221,7 @@ pub fn train_sized(
         cameras: spec.cameras.iter().map(|c| c.name.clone()).collect(),
         parameters: latent.as_ref().map_or(0, |l| l.network.params.count()),
         size: latent.as_ref().map(|_| size),
+        encoder: encoder.map(|e| CardEncoder { kind: "vjepa2".to_owned(), sha256: e.sha256().to_owned() }),
         effective_rank: rank,
         epochs,
         one_step_error,
@@ -229,8 +240,32 @@ pub fn train_sized(
     };
     let foresight = if history.plan.tags > 0 { foresee(&history, &cut) } else { None };
     let tags = drift.map(|drift| TagParts { plan: history.plan, models: history.models, drift, bands, foresight });
-    let inner = Inner { spec: spec.clone(), scaling, layout, tags, looks, latent, settle_ticks, card };
+    let encoder = encoder.cloned();
+    let inner = Inner { spec: spec.clone(), scaling, layout, tags, looks, latent, encoder, settle_ticks, card };
     Ok(PlantModel { inner: Arc::new(inner) })
+}
+
+/// Looks at all pictures once with the frozen encoder, run by run as a stream does.
+fn look_frozen(
+    encoder: &FrozenEncoder,
+    ticks: &[&Tick],
+    cut: &Cut,
+    inputs: &mut [TickInput],
+    stage: &mut impl FnMut(&'static str, usize, usize) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let cameras = ticks.first().map_or(0, |tick| tick.cameras.len());
+    let gib = (ticks.len() * cameras * PATCHES * encoder.width() * size_of::<f32>()) as f64 / f64::from(1 << 30);
+    if gib > f64::from(TOKENS_GIB_MAX) {
+        return Err(TrainError::TooManyTokens { ticks: ticks.len(), gib, gib_max: TOKENS_GIB_MAX });
+    }
+    for run in &cut.runs {
+        let mut views = Views::default();
+        for t in run.clone() {
+            stage("frozen camera encoder", t + 1, ticks.len())?;
+            inputs[t].tokens = Some(views.see(encoder, ticks[t])?);
+        }
+    }
+    Ok(())
 }
 
 fn check(spec: &ModelSpec, ticks: &[&Tick]) -> Result<(), TrainError> {

@@ -25,7 +25,7 @@ fn a_model_says_the_same_on_every_device() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     trained(&spec(true), &[run(1_000, 1, true, Fault::None, 0)], 1).unwrap().save(&path).unwrap();
-    let on = |device: &ComputeDevice| PlantModel::load_on(&path, &spec(true), device).unwrap();
+    let on = |device: &ComputeDevice| PlantModel::load_with(&path, &spec(true), device, None).unwrap();
     let expected = on(&ComputeDevice::cpu());
     let ticks = run(80, 5, true, Fault::SquareGone, 50);
     // The last is the GPU, where there is one.

@@ -9,7 +9,7 @@ use sightglass_history::{History, RecordedScore, partition};
 use sightglass_ingest::Pace;
 use sightglass_plant::{CameraFeed, Device, Plant, SampleFile, SampleFormat, SampleLayout, Source, SourceKind};
 use sightglass_protocol::{Advisory, AdvisoryId, CameraId, LineId, PlantInfo, TagId, UtcNanos, time::SECOND};
-use sightglass_world_model::PlantModel;
+use sightglass_world_model::{ComputeDevice, PlantModel};
 
 use super::{
     ABOUT, ADVISORY, Bundle, CARD, CLIPS, FORM, MODEL, PLANT, SAMPLES, SCORES, Scores, Wanted, processor, program, sums,
@@ -281,7 +281,9 @@ fn copy_model(plan: &Plan, folder: &Path) -> Result<Option<String>, EngineError>
     let Some(path) = &plan.model else { return Ok(None) };
     let copy = folder.join(MODEL);
     fs::copy(path, &copy).map_err(EngineError::io("copying", path))?;
-    let model = PlantModel::load(&copy, &model_files::spec(&plan.plant, plan.line))?;
+    let encoder = model_files::encoder(&plan.plant)?;
+    let spec = model_files::spec(&plan.plant, plan.line);
+    let model = PlantModel::load_with(&copy, &spec, &ComputeDevice::cpu(), encoder.as_ref())?;
     write(&folder.join(CARD), &model.card().to_text())?;
     Ok(Some(sums::of_file(&copy)?))
 }

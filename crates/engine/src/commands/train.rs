@@ -66,6 +66,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
             checkpoint: Some(out.with_extension("checkpoint")),
             minutes_max: arguments.minutes_max,
             device: device.clone(),
+            encoder: model_files::encoder(&plant)?,
         };
         let runs = contiguous(ticks, line.tick_ns);
         super::print::line(card::train_and_write(&model_files::spec(&plant, line.id), &runs, &options, &out)?);

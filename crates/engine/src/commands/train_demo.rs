@@ -70,6 +70,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         minutes_max: arguments.minutes_max,
         // Whatever this PC has, the shipped model is the same.
         device: ComputeDevice::cpu(),
+        encoder: None,
     };
     super::print::line(card::train_and_write(&model_files::spec(&plant, line), &runs, &options, &arguments.out)?);
     let manifest = write_manifest(&arguments.out)?;

@@ -27,7 +27,14 @@ pub(crate) fn plant() -> Plant {
         sources: Vec::new(),
         tags: Vec::new(),
         cameras: Vec::new(),
-        model: ModelChoice { path: None, false_alarms_per_week: 1.0, device: Device::Cpu, seed: 1, epochs_max: 1 },
+        model: ModelChoice {
+            path: None,
+            false_alarms_per_week: 1.0,
+            device: Device::Cpu,
+            seed: 1,
+            epochs_max: 1,
+            encoder: None,
+        },
         retention: Retention {
             samples_days: 1.0,
             samples_gib: 1.0,

@@ -6,13 +6,17 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::activation::gelu as exact_gelu;
+use super::panel::{PIECE, interleave};
 use super::tile::{self, Tiled};
 use super::{Scratch, aligned, rows_a_task};
 
-/// Steps of a sum that are done in one go: `X`'s part of a tile (12 x 384 floats) stays in the first-level cache.
-const STEPS: usize = 384;
-/// Rows of `X` a task has at most: their packed part (96 x 384 floats) stays in the second-level cache.
+/// Steps of a sum that are done in one go. What a tile multiplies then streams from the second-level cache, which costs less
+/// than coming back to the output more often.
+const STEPS: usize = 1024;
+/// Rows of `X` a task has at most: their packed part (96 x 1024 floats) stays in the second-level cache.
 const ROWS_MAX: usize = 96;
+/// Columns of a tile at most.
+const COLUMNS_MAX: usize = 32;
 
 /// A matrix of weights, (outputs, inputs), read row by row.
 pub(crate) trait Rows: Sync {
@@ -35,17 +39,23 @@ pub(crate) enum Finish {
     Add,
 }
 
-/// `x W^T + bias` into the columns from `column` on of `out`.
-pub(crate) struct Product<'a, W: ?Sized> {
-    /// Rows of `weights.columns()` values.
-    pub(crate) x: &'a [f32],
+/// `x W^T + bias` into the columns from `column` on of each output row.
+pub(crate) struct Part<'a, W: ?Sized> {
     pub(crate) weights: &'a W,
     pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) column: usize,
+}
+
+/// Products of the same rows with several matrices.
+pub(crate) struct Product<'a, W: ?Sized> {
+    /// Rows of as many values as the weights have inputs.
+    pub(crate) x: &'a [f32],
+    /// All with the same inputs.
+    pub(crate) parts: &'a [Part<'a, W>],
     pub(crate) finish: Finish,
     /// As many rows as `x` has, of `out_width` values.
     pub(crate) out: &'a mut [f32],
     pub(crate) out_width: usize,
-    pub(crate) column: usize,
 }
 
 thread_local! {
@@ -55,41 +65,57 @@ thread_local! {
 
 /// Computes a product.
 pub(crate) fn matmul<W: Rows + ?Sized>(product: Product<'_, W>, scratch: &mut Scratch) {
-    let Product { x, weights, bias, finish, out, out_width, column } = product;
-    let (inputs, outputs) = (weights.columns(), weights.rows());
+    let Product { x, parts, finish, out, out_width } = product;
+    let Some(inputs) = parts.first().map(|part| part.weights.columns()) else { return };
     let rows = x.len() / inputs;
     assert_eq!(x.len(), rows * inputs, "a product of broken rows");
     assert_eq!(out.len(), rows * out_width, "a product into another number of rows");
-    assert!(column + outputs <= out_width, "a product past its row");
+    for part in parts {
+        assert_eq!(part.weights.columns(), inputs, "a product with other inputs");
+        assert!(part.column + part.weights.rows() <= out_width, "a product past its row");
+    }
     let (tile_rows, tile_columns) = tile::shape();
+    let columns = |part: &Part<'_, W>| part.weights.rows().next_multiple_of(tile_columns);
+    let columns_all: usize = parts.iter().map(columns).sum();
     let rows_task = rows_a_task(rows, tile_rows, ROWS_MAX);
     for start in (0..inputs).step_by(STEPS) {
         let steps = STEPS.min(inputs - start);
-        let packed = aligned(&mut scratch.weights, outputs.next_multiple_of(tile_columns) * steps);
-        pack_weights(weights, start, steps, tile_columns, packed);
+        let packed = aligned(&mut scratch.weights, columns_all * steps);
+        let mut rest = &mut *packed;
+        for part in parts {
+            let (panels, others) = rest.split_at_mut(columns(part) * steps);
+            pack_weights(part.weights, start, steps, tile_columns, panels);
+            rest = others;
+        }
         let packed = &*packed;
         let last = start + steps == inputs;
-        out.par_chunks_mut(rows_task * out_width).enumerate().for_each(|(i, out)| {
+        // One task at a time: a thread that others keep from its core then holds nobody up for longer.
+        out.par_chunks_mut(rows_task * out_width).enumerate().with_max_len(1).for_each(|(i, out)| {
             let rows = out.len() / out_width;
             let first = i * rows_task;
             PACKED.with_borrow_mut(|buffer| {
                 let left = aligned(buffer, rows.next_multiple_of(tile_rows) * steps);
                 let x = &x[first * inputs..(first + rows) * inputs];
-                pack_rows(x, inputs, start, steps, tile_rows, left);
-                tile::dispatch(Tiles {
-                    left,
-                    right: packed,
-                    rows,
-                    steps,
-                    outputs,
-                    out,
-                    out_width,
-                    column,
-                    // The parts of a sum come one after the other: all but the first add to what is there.
-                    add: finish == Finish::Add || start > 0,
-                    bias: bias.filter(|_| last),
-                    gelu: last && finish == Finish::Gelu,
-                });
+                pack_rows(x, inputs, start, tile_rows, left);
+                let mut rest = packed;
+                for part in parts {
+                    let (right, others) = rest.split_at(columns(part) * steps);
+                    rest = others;
+                    tile::dispatch(Tiles {
+                        left,
+                        right,
+                        rows,
+                        steps,
+                        outputs: part.weights.rows(),
+                        out,
+                        out_width,
+                        column: part.column,
+                        // The pieces of a sum come one after the other: all but the first add to what is there.
+                        add: finish == Finish::Add || start > 0,
+                        bias: part.bias.filter(|_| last),
+                        gelu: last && finish == Finish::Gelu,
+                    });
+                }
             });
         });
     }
@@ -98,34 +124,32 @@ pub(crate) fn matmul<W: Rows + ?Sized>(product: Product<'_, W>, scratch: &mut Sc
 /// Panels of `columns` outputs: for each step, one weight of each.
 fn pack_weights<W: Rows + ?Sized>(weights: &W, start: usize, steps: usize, columns: usize, packed: &mut [f32]) {
     packed.par_chunks_mut(columns * steps).enumerate().for_each(|(panel, out)| {
-        let mut row = [0f32; STEPS];
-        for c in 0..columns {
-            let output = panel * columns + c;
-            let row = &mut row[..steps];
-            if output < weights.rows() {
-                weights.read(output, start, row);
-            } else {
-                row.fill(0.0);
+        let first = panel * columns;
+        let count = columns.min(weights.rows() - first);
+        let mut piece = [[0f32; PIECE]; COLUMNS_MAX];
+        for (i, out) in out.chunks_mut(PIECE * columns).enumerate() {
+            let steps = out.len() / columns;
+            for (c, row) in piece[..count].iter_mut().enumerate() {
+                weights.read(first + c, start + i * PIECE, &mut row[..steps]);
             }
-            for (out, &value) in out[c..].iter_mut().step_by(columns).zip(&*row) {
-                *out = value;
-            }
+            interleave(|c| Some(&piece[..count].get(c)?[..steps]), out, columns);
         }
     });
 }
 
 /// Panels of `tile_rows` rows: for each step, one value of each.
-fn pack_rows(x: &[f32], width: usize, start: usize, steps: usize, tile_rows: usize, packed: &mut [f32]) {
-    let rows = x.len() / width;
-    for (panel, out) in packed.chunks_exact_mut(tile_rows * steps).enumerate() {
-        for r in 0..tile_rows {
-            let row = panel * tile_rows + r;
-            let out = out[r..].iter_mut().step_by(tile_rows);
-            if row < rows {
-                let at = row * width + start;
-                out.zip(&x[at..at + steps]).for_each(|(out, &value)| *out = value);
-            } else {
-                out.for_each(|out| *out = 0.0);
+fn pack_rows(x: &[f32], width: usize, start: usize, tile_rows: usize, packed: &mut [f32]) {
+    let panels = x.len().div_ceil(tile_rows * width);
+    let steps = packed.len() / (panels * tile_rows);
+    for (rows, panel) in x.chunks(tile_rows * width).zip(packed.chunks_exact_mut(tile_rows * steps)) {
+        for (i, out) in panel.chunks_mut(PIECE * tile_rows).enumerate() {
+            let at = start + i * PIECE;
+            let steps = out.len() / tile_rows;
+            let row = |r: usize| rows.get(r * width + at..r * width + at + steps);
+            // The number of rows as a constant lets the compiler lay the loops out.
+            match tile_rows {
+                tile::ROWS_WIDE => interleave(row, out, tile::ROWS_WIDE),
+                _ => interleave(row, out, tile_rows),
             }
         }
     }
@@ -152,8 +176,7 @@ impl Tiled for Tiles<'_> {
     fn run<S: Simd, const R: usize>(self, simd: S) {
         let Self { left, right, rows, steps, outputs, out, out_width, column, add, bias, gelu } = self;
         let columns = tile::columns::<S>();
-        let mut line = [0f32; 32];
-        let line = &mut line[..columns];
+        let mut line = [0f32; COLUMNS_MAX];
         for (panel, right) in right.chunks_exact(columns * steps).enumerate() {
             let first_output = panel * columns;
             let width = columns.min(outputs - first_output);
@@ -163,20 +186,40 @@ impl Tiled for Tiles<'_> {
                 for (row, sums) in (block * R..rows).zip(sums) {
                     let at = row * out_width + column + first_output;
                     let out = &mut out[at..at + width];
-                    tile::store::<S>(sums, line);
-                    if let Some(bias) = bias {
-                        line.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
+                    if width == columns {
+                        finish::<S>(simd, sums, add, bias, gelu, out);
+                    } else {
+                        // The last columns, by way of whole vectors.
+                        let line = &mut line[..columns];
+                        line[..width].copy_from_slice(out);
+                        let mut whole = [0f32; COLUMNS_MAX];
+                        let bias = bias.map(|bias| {
+                            whole[..width].copy_from_slice(bias);
+                            &whole[..columns]
+                        });
+                        finish::<S>(simd, sums, add, bias, gelu, line);
+                        out.copy_from_slice(&line[..width]);
                     }
-                    if add {
-                        line.iter_mut().zip(&*out).for_each(|(v, there)| *v += there);
-                    }
-                    if gelu {
-                        line.iter_mut().for_each(|v| *v = exact_gelu(*v));
-                    }
-                    out.copy_from_slice(&line[..width]);
                 }
             }
         }
+    }
+}
+
+/// Adds to a row of a tile what is to be added, and writes it.
+#[inline(always)]
+fn finish<S: Simd>(simd: S, sums: [S::f32s; 2], add: bool, bias: Option<&[f32]>, gelu: bool, out: &mut [f32]) {
+    let mut sums = sums;
+    if let Some(bias) = bias {
+        for (sum, &bias) in sums.iter_mut().zip(S::as_simd_f32s(bias).0) {
+            *sum = simd.add_f32s(*sum, bias);
+        }
+    }
+    for (out, sum) in S::as_mut_simd_f32s(out).0.iter_mut().zip(sums) {
+        *out = if add { simd.add_f32s(sum, *out) } else { sum };
+    }
+    if gelu {
+        out.iter_mut().for_each(|v| *v = exact_gelu(*v));
     }
 }
 
@@ -207,15 +250,19 @@ mod tests {
 
     #[test]
     fn a_product_of_any_shape_is_the_sum_it_should_be() {
-        for (rows, inputs, outputs) in [(1, 1, 1), (5, 7, 3), (13, 384, 33), (100, 385, 64), (29, 1000, 70)] {
+        for (rows, inputs, outputs) in [(1, 1, 1), (5, 7, 3), (13, 384, 33), (100, 385, 64), (29, 2100, 70)] {
             for finish in [Finish::Write, Finish::Add, Finish::Gelu] {
                 let (x, weights, bias) = (values(rows * inputs, 1), values(outputs * inputs, 2), values(outputs, 3));
-                let (out_width, column) = (outputs + 5, 2);
+                // Two matrices, the second without a bias, with room around them.
+                let (out_width, column) = (2 * outputs + 5, 2);
                 let before = values(rows * out_width, 4);
                 let mut out = before.clone();
                 let weights = Dense(weights, inputs);
-                let product =
-                    Product { x: &x, weights: &weights, bias: Some(&bias), finish, out: &mut out, out_width, column };
+                let parts = [
+                    Part { weights: &weights, bias: Some(&bias), column },
+                    Part { weights: &weights, bias: None, column: column + outputs },
+                ];
+                let product = Product { x: &x, parts: &parts, finish, out: &mut out, out_width };
                 // What an earlier product left behind must not matter.
                 let mut scratch = Scratch { weights: vec![f32::NAN; 100_000], ..Scratch::default() };
                 matmul(product, &mut scratch);
@@ -223,11 +270,12 @@ mod tests {
                     for c in 0..out_width {
                         let found = f64::from(out[row * out_width + c]);
                         let there = f64::from(before[row * out_width + c]);
-                        let expected = match c.checked_sub(column).filter(|&o| o < outputs) {
+                        let expected = match c.checked_sub(column).filter(|&o| o < 2 * outputs) {
                             None => there,
                             Some(o) => {
+                                let (bias, o) = if o < outputs { (bias[o], o) } else { (0.0, o - outputs) };
                                 let product = |k| f64::from(x[row * inputs + k]) * f64::from(weights.0[o * inputs + k]);
-                                let sum = f64::from(bias[o]) + (0..inputs).map(product).sum::<f64>();
+                                let sum = f64::from(bias) + (0..inputs).map(product).sum::<f64>();
                                 match finish {
                                     Finish::Write => sum,
                                     Finish::Add => sum + there,

@@ -8,10 +8,13 @@ mod activation;
 mod attention;
 mod matmul;
 mod norm;
+mod panel;
 mod tile;
+pub(crate) mod training;
 
-pub(crate) use attention::{Heads, Rotation, attention};
-pub(crate) use matmul::{Finish, Product, Rows, matmul};
+pub(crate) use activation::exp;
+pub(crate) use attention::{Attention, Heads, Rotation, Tokens, attention};
+pub(crate) use matmul::{Finish, Part, Product, Rows, matmul};
 pub(crate) use norm::layer_norm;
 
 /// Memory that kernels work in, kept from call to call so that a steady stream allocates nothing.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 const LANES: usize = 16;
 
 #[inline(always)]
-fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = row.as_chunks::<LANES>();
     let mut sums = [0f32; LANES];
     for chunk in chunks {
@@ -26,6 +26,12 @@ fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
         }
     }
     sums[0]
+}
+
+/// The sum of a row.
+#[inline(always)]
+pub(super) fn sum_of(row: &[f32]) -> f32 {
+    sum(row, |v| v)
 }
 
 struct Normalise<'a> {

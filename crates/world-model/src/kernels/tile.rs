@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 /// Rows of a tile where the processor has 32 vector registers of 16 floats: 24 of them accumulate.
-const ROWS_WIDE: usize = 12;
+pub(super) const ROWS_WIDE: usize = 12;
 /// Rows of a tile elsewhere: 12 of 16 registers accumulate.
 const ROWS_NARROW: usize = 6;
 
@@ -48,7 +48,7 @@ pub(super) fn shape() -> (usize, usize) {
     dispatch(Shape)
 }
 
-type Sums<S, const R: usize> = [[<S as Simd>::f32s; 2]; R];
+pub(super) type Sums<S, const R: usize> = [[<S as Simd>::f32s; 2]; R];
 
 /// `sum over k of left[k][row] * right[k][column]`: `left` has `R` floats a step, `right` a tile's columns.
 #[inline(always)]
@@ -87,7 +87,7 @@ pub(super) fn product_of_rows<S: Simd, const R: usize, const K: usize>(
 /// Writes one row of a tile to `out`, a tile's columns long.
 #[inline(always)]
 pub(super) fn store<S: Simd>(sums: [S::f32s; 2], out: &mut [f32]) {
-    for (out, sum) in S::as_mut_simd_f32s(out).0.iter_mut().zip(sums) {
-        *out = sum;
-    }
+    let (out, _) = S::as_mut_simd_f32s(out);
+    out[0] = sums[0];
+    out[1] = sums[1];
 }

@@ -1,12 +1,13 @@
-//! What the network does most: layer normalisation, GELU and attention. Fused on the CPU; on other devices, which have no
+//! What the network does: linear layers, layer normalisation, GELU, attention, and the halves of a transformer layer whole.
+//! Fused on the CPU; on other devices, which have no
 //! fused form here, composed of tensor operations. Both give the same numbers but for rounding.
 
 mod fused;
 mod plain;
+#[cfg(test)]
+mod tests;
 
 use candle_core::{Device, Result, Tensor};
-
-pub(crate) use fused::exp;
 
 /// What normalisation adds to the variance.
 const EPSILON: f32 = 1e-5;
@@ -66,70 +67,53 @@ impl Ops {
             Self::Plain => plain::attention(qkv, attention),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use candle_core::Var;
-
-    use super::*;
-
-    /// The analytic gradient of `f` at `x` against central differences, in a weighted sum of its outputs.
-    fn gradient_error(shape: &[usize], f: impl Fn(&Tensor) -> Result<Tensor>) -> f32 {
-        let n: usize = shape.iter().product();
-        let values: Vec<f32> = (0..n).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0) * 1.3).collect();
-        let weigh = |y: Tensor| -> Result<Tensor> {
-            let m = y.elem_count();
-            let w: Vec<f32> = (0..m).map(|i| ((i * 53 % 97) as f32 / 48.0) - 1.0).collect();
-            (y.flatten_all()? * Tensor::from_vec(w, m, &Device::Cpu)?)?.sum_all()
-        };
-        let x = Var::from_tensor(&Tensor::from_vec(values.clone(), shape, &Device::Cpu).unwrap()).unwrap();
-        let grads = weigh(f(&x).unwrap()).unwrap().backward().unwrap();
-        let analytic: Vec<f32> = grads.get(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        let mut worst = 0f32;
-        for i in (0..n).step_by(7) {
-            let at = |delta: f32| -> f32 {
-                let mut moved = values.clone();
-                moved[i] += delta;
-                let x = Tensor::from_vec(moved, shape, &Device::Cpu).unwrap();
-                weigh(f(&x).unwrap()).unwrap().to_scalar().unwrap()
-            };
-            let numeric = (at(5e-3) - at(-5e-3)) / 1e-2;
-            worst = worst.max((numeric - analytic[i]).abs() / (1.0 + numeric.abs()));
-        }
-        worst
-    }
-
-    /// A shape, and an operation on it.
-    type Case = (&'static [usize], fn(Ops, &Tensor) -> Result<Tensor>);
-
-    const CASES: &[Case] = &[
-        (&[5, 8], |ops, x| ops.normalise(x)),
-        (&[5, 8], |ops, x| ops.gelu(x)),
-        (&[2, 6, 24], |ops, x| ops.attention(x, Attention { heads: 2, band: None })),
-        (&[2, 6, 24], |ops, x| ops.attention(x, Attention { heads: 2, band: Some(3) })),
-    ];
-
-    #[test]
-    fn gradients_agree_with_differences() {
-        for (shape, operation) in CASES {
-            for ops in [Ops::Fused, Ops::Plain] {
-                let error = gradient_error(shape, |x| operation(ops, x));
-                assert!(error < 1e-2, "{ops:?} {shape:?}: {error}");
-            }
+    /// `x W + b` over the last dimension, of `x` as it is or normalised first. `weight` is (inputs, outputs); `bias` is
+    /// (outputs), or has several rows of them, which come round again and again over the rows of `x`.
+    pub(crate) fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, normalised: bool) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::linear(x, weight, bias, normalised),
+            Self::Plain if normalised => plain::linear(&plain::normalise(x)?, weight, bias),
+            Self::Plain => plain::linear(x, weight, bias),
         }
     }
 
-    #[test]
-    fn fused_and_plain_operations_give_the_same_numbers() {
-        for (shape, operation) in CASES {
-            let values: Vec<f32> =
-                (0..shape.iter().product()).map(|i: usize| ((i * 37 % 101) as f32 / 50.0 - 1.0) * 3.0).collect();
-            let x = Tensor::from_vec(values, *shape, &Device::Cpu).unwrap();
-            let of = |ops| operation(ops, &x).unwrap();
-            let furthest = (of(Ops::Fused) - of(Ops::Plain)).unwrap().abs().unwrap().max_all().unwrap();
-            let furthest: f32 = furthest.to_scalar().unwrap();
-            assert!(furthest < 1e-5, "{shape:?}: {furthest}");
+    /// `x + attention(normalise(x) W_qkv) W_out` for `x` of shape (sequences, length, width).
+    pub(crate) fn attention_block(self, x: &Tensor, qkv: &Tensor, out: &Tensor, heads: usize) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::attention_block(x, qkv, out, heads),
+            Self::Plain => plain::attention_block(x, qkv, out, heads),
+        }
+    }
+
+    /// `x + gelu(normalise(x) W_up) W_down` over the last dimension.
+    pub(crate) fn feed_forward(self, x: &Tensor, up: &Tensor, down: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::feed_forward(x, up, down),
+            Self::Plain => plain::feed_forward(x, up, down),
+        }
+    }
+
+    /// Attention of `queries` (1, queries, width) over keys and values (ticks, tokens, 2 * width) under each mask, whose
+    /// values, one a tick and token, are added to the scores. Gives (masks * ticks, queries * width), mask-major.
+    pub(crate) fn read(
+        self,
+        keys_values: &Tensor,
+        queries: &Tensor,
+        masks: Vec<Vec<f32>>,
+        heads: usize,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::read(keys_values, queries, masks, heads),
+            Self::Plain => plain::read(keys_values, queries, &masks, heads),
+        }
+    }
+
+    /// The smooth L1 distance of two tensors of a shape, the mean over all values.
+    pub(crate) fn smooth_l1(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::smooth_l1(a, b),
+            Self::Plain => plain::smooth_l1(a, b),
         }
     }
 }

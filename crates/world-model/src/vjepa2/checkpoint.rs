@@ -7,15 +7,19 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use memmap2::Mmap;
+use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::error::Vjepa2Error;
 use crate::kernels::Rows;
 
 /// A sharded checkpoint has at most this many files.
 const FILES_MAX: usize = 1024;
+/// Values that are looked at at once.
+const PIECE: usize = 1024;
 /// As many names of tensors are given in an error.
 const NAMES_MAX: usize = 3;
 
@@ -110,6 +114,16 @@ impl Stored {
                 }
             }
         }
+    }
+
+    /// The first value that is no number, and where.
+    fn first_not_finite(&self) -> Option<(usize, f32)> {
+        let mut piece = [0f32; PIECE];
+        (0..self.count()).step_by(PIECE).find_map(|first| {
+            let piece = &mut piece[..PIECE.min(self.count() - first)];
+            self.read_at(first, piece);
+            piece.iter().position(|v| !v.is_finite()).map(|at| (first + at, piece[at]))
+        })
     }
 
     /// All values.
@@ -230,20 +244,24 @@ impl Checkpoint {
     }
 
     fn all_finite(&self) -> Result<(), Vjepa2Error> {
-        const PIECE: usize = 1 << 14;
-        let mut piece = vec![0f32; PIECE];
+        let tensors: Vec<(&String, &Stored)> = self.tensors.iter().collect();
+        let wrong = tensors.par_iter().find_map_first(|(name, stored)| {
+            let (at, value) = stored.first_not_finite()?;
+            let reason = format!("the tensor '{name}' has {value} at position {at}; download the file again");
+            Some(Vjepa2Error::weights(&stored.shard.path, reason))
+        });
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// SHA-256 over names, forms and values, in the order of the names, in hexadecimal digits.
+    pub(super) fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
         for (name, stored) in &self.tensors {
-            for first in (0..stored.count()).step_by(PIECE) {
-                let piece = &mut piece[..PIECE.min(stored.count() - first)];
-                stored.read_at(first, piece);
-                if let Some(at) = piece.iter().position(|v| !v.is_finite()) {
-                    let (value, at) = (piece[at], first + at);
-                    let reason = format!("the tensor '{name}' has {value} at position {at}; download the file again");
-                    return Err(Vjepa2Error::weights(&stored.shard.path, reason));
-                }
-            }
+            hash.update(format!("{name} {:?} {:?} ", stored.format, stored.shape));
+            let length = stored.count() * stored.format.bytes();
+            hash.update(&stored.shard.map[stored.start..stored.start + length]);
         }
-        Ok(())
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// A tensor that was checked to be there.

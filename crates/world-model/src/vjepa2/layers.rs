@@ -6,7 +6,7 @@ use super::checkpoint::{Checkpoint, Stored};
 use super::config::{TransformerSize, Vjepa2Config};
 use super::error::Vjepa2Error;
 use super::rope::Rope;
-use crate::kernels::{Finish, Heads, Product, Scratch, attention, layer_norm, matmul};
+use crate::kernels::{Attention, Finish, Heads, Part, Product, Rows, Scratch, Tokens, attention, layer_norm, matmul};
 
 /// `x W^T + b`, its matrix where it lies in the file.
 pub(super) struct Linear {
@@ -20,11 +20,15 @@ impl Linear {
         Ok(Self { weight: weights.take(&format!("{name}.weight"))?, bias })
     }
 
-    /// Into the columns from `column` on of rows of `out_width` values.
-    pub(super) fn run(&self, x: &[f32], finish: Finish, out: &mut [f32], at: (usize, usize), scratch: &mut Scratch) {
-        let (column, out_width) = at;
-        let bias = self.bias.as_deref();
-        matmul(Product { x, weights: &self.weight, bias, finish, out, out_width, column }, scratch);
+    /// `x` is rows of the inputs, `out` rows of the outputs.
+    pub(super) fn run(&self, x: &[f32], finish: Finish, out: &mut [f32], scratch: &mut Scratch) {
+        let out_width = self.weight.rows();
+        matmul(Product { x, parts: &[self.part(0)], finish, out, out_width }, scratch);
+    }
+
+    /// Into the columns from `column` on.
+    fn part(&self, column: usize) -> Part<'_, Stored> {
+        Part { weights: &self.weight, bias: self.bias.as_deref(), column }
     }
 }
 
@@ -120,29 +124,56 @@ impl Layers {
 
     /// `x` is (sequences, length, width) and is replaced by the normalised output.
     pub(super) fn run(&self, x: &mut Vec<f32>, sequences: usize, length: usize, rope: &Rope) {
-        let TransformerSize { width, heads, hidden, .. } = self.size;
-        let rows = sequences * length;
-        assert_eq!(x.len(), rows * width, "layers over another width");
-        let heads = Heads { sequences, length, heads, dim: width / heads };
+        let heads = Heads { sequences, queries: length, keys: length, ..self.heads() };
+        assert_eq!(x.len(), sequences * length * self.size.width, "layers over another width");
+        self.run_with(x, |_, qkv, out, scratch| {
+            let [queries, keys, values] = self.parts_of(qkv);
+            let (query_rotation, key_rotation) = (rope.rotation(), rope.rotation());
+            attention(Attention { heads, queries, keys, values, query_rotation, key_rotation, out }, scratch);
+        });
+    }
+
+    /// The same for rows of any tokens, with `attend` for the attention: it takes the layer's number, the queries, keys and
+    /// values of all rows (see [`Self::parts_of`]), what to write to, and memory.
+    pub(super) fn run_with(&self, x: &mut Vec<f32>, mut attend: impl FnMut(usize, &[f32], &mut [f32], &mut Scratch)) {
+        let TransformerSize { width, hidden, .. } = self.size;
+        let rows = x.len() / width;
         self.with_memory(|Memory { narrow, wide, scratch }| {
             narrow.resize(rows * width, 0.0);
             wide.resize(rows * hidden.max(3 * width), 0.0);
-            for layer in &self.layers {
+            for (i, layer) in self.layers.iter().enumerate() {
                 layer.norm1.run(x, narrow);
                 let qkv = &mut wide[..rows * 3 * width];
-                for (i, part) in [&layer.query, &layer.key, &layer.value].into_iter().enumerate() {
-                    part.run(narrow, Finish::Write, qkv, (i * width, 3 * width), scratch);
-                }
-                attention(qkv, heads, rope.rotation(), narrow, scratch);
-                layer.proj.run(narrow, Finish::Add, x, (0, width), scratch);
+                let parts = [layer.query.part(0), layer.key.part(width), layer.value.part(2 * width)];
+                let (finish, out_width) = (Finish::Write, 3 * width);
+                matmul(Product { x: narrow, parts: &parts, finish, out: &mut *qkv, out_width }, scratch);
+                attend(i, qkv, narrow, scratch);
+                layer.proj.run(narrow, Finish::Add, x, scratch);
                 layer.norm2.run(x, narrow);
                 let inner = &mut wide[..rows * hidden];
-                layer.fc1.run(narrow, Finish::Gelu, inner, (0, hidden), scratch);
-                layer.fc2.run(inner, Finish::Add, x, (0, width), scratch);
+                layer.fc1.run(narrow, Finish::Gelu, inner, scratch);
+                layer.fc2.run(inner, Finish::Add, x, scratch);
             }
             self.layernorm.run(x, narrow);
             std::mem::swap(x, narrow);
         });
+    }
+
+    /// The sizes of the attention, of no tokens yet.
+    pub(super) fn heads(&self) -> Heads {
+        let TransformerSize { width, heads, .. } = self.size;
+        Heads { sequences: 1, queries: 0, keys: 0, heads, dim: width / heads }
+    }
+
+    /// Queries, keys and values, which lie beside each other.
+    pub(super) fn parts_of<'a>(&self, qkv: &'a [f32]) -> [Tokens<'a>; 3] {
+        let width = self.size.width;
+        [0, 1, 2].map(|part| Tokens { rows: qkv, stride: 3 * width, column: part * width })
+    }
+
+    /// How many layers there are.
+    pub(super) fn count(&self) -> usize {
+        self.layers.len()
     }
 
     /// Memory for a product outside of the layers.

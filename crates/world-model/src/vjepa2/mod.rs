@@ -15,11 +15,14 @@ mod plain;
 mod predictor;
 mod preprocess;
 mod rope;
+mod stream;
 mod tensors;
 mod verify;
 
 pub use config::{TransformerSize, Vjepa2Config};
 pub use error::Vjepa2Error;
 pub use model::Vjepa2;
+pub(crate) use preprocess::fitted;
 pub use preprocess::{Picture, preprocess};
+pub use stream::{EncodedTick, Stream, StreamMode, StreamOptions};
 pub use verify::{OutputCheck, TOLERANCE, verify, verify_on};

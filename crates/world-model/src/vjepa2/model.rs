@@ -16,7 +16,7 @@ use crate::device::ComputeDevice;
 use crate::ops::Ops;
 
 /// A clip has at most this many tokens; the largest published one has 18,432.
-const TOKENS_MAX: usize = 1 << 17;
+pub(super) const TOKENS_MAX: usize = 1 << 17;
 /// Clips at once.
 const CLIPS_MAX: usize = 1024;
 
@@ -46,8 +46,19 @@ impl Vjepa2 {
     /// unknown, of another shape, or has values that are no numbers. Each is named.
     pub fn load(path: &Path) -> Result<Self, Vjepa2Error> {
         let (config, weights) = open(path)?;
-        let encoder = Box::new(Encoder::load(&weights, &config)?);
-        let predictor = Box::new(Predictor::load(&weights, &config)?);
+        Self::with_kernels(config, &weights)
+    }
+
+    /// As [`Self::load`], with the weights' SHA-256.
+    pub(crate) fn load_with_hash(path: &Path) -> Result<(Self, String), Vjepa2Error> {
+        let (config, weights) = open(path)?;
+        let hash = weights.sha256();
+        Ok((Self::with_kernels(config, &weights)?, hash))
+    }
+
+    fn with_kernels(config: Vjepa2Config, weights: &Checkpoint) -> Result<Self, Vjepa2Error> {
+        let encoder = Box::new(Encoder::load(weights, &config)?);
+        let predictor = Box::new(Predictor::load(weights, &config)?);
         Ok(Self { config, backend: Backend::Kernels(encoder, predictor) })
     }
 
@@ -77,6 +88,14 @@ impl Vjepa2 {
     /// What `config.json` says.
     pub fn config(&self) -> &Vjepa2Config {
         &self.config
+    }
+
+    /// The encoder on this crate's kernels; none where the model was loaded for tensor operations.
+    pub(super) fn encoder(&self) -> Option<&Encoder> {
+        match &self.backend {
+            Backend::Kernels(encoder, _) => Some(encoder),
+            Backend::Plain(_) => None,
+        }
     }
 
     /// Encodes clips, (clips, frames, channels, height, width), to tokens, (clips, tokens, width), frame by frame of
@@ -193,7 +212,7 @@ fn floats(tensor: &Tensor) -> Result<Vec<f32>, Vjepa2Error> {
     Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
-fn all_finite(what: &str, values: &[f32]) -> Result<(), Vjepa2Error> {
+pub(super) fn all_finite(what: &str, values: &[f32]) -> Result<(), Vjepa2Error> {
     match values.iter().position(|v| !v.is_finite()) {
         None => Ok(()),
         Some(at) => Err(Vjepa2Error::Input(format!(

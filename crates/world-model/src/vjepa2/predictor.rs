@@ -67,7 +67,7 @@ impl Predictor {
         let (clips, width) = (context.clips, self.width);
         let length = context.tokens + target.tokens;
         let mut embedded = vec![0f32; clips * context.tokens * width];
-        self.layers.with_scratch(|scratch| self.embed.run(encoded, Finish::Write, &mut embedded, (0, width), scratch));
+        self.layers.with_scratch(|scratch| self.embed.run(encoded, Finish::Write, &mut embedded, scratch));
         let mut x = Vec::with_capacity(clips * length * width);
         let mut positions = Vec::with_capacity(clips * length);
         for clip in 0..clips {
@@ -81,8 +81,7 @@ impl Predictor {
         let predicted: Vec<f32> =
             x.chunks_exact(length * width).flat_map(|clip| &clip[context.tokens * width..]).copied().collect();
         let mut out = vec![0f32; clips * target.tokens * self.width_out];
-        self.layers
-            .with_scratch(|scratch| self.proj.run(&predicted, Finish::Write, &mut out, (0, self.width_out), scratch));
+        self.layers.with_scratch(|scratch| self.proj.run(&predicted, Finish::Write, &mut out, scratch));
         out
     }
 }

@@ -50,18 +50,24 @@ pub fn preprocess(config: &Vjepa2Config, frames: &[Picture<'_>]) -> Result<Tenso
                 frame.height
             )));
         }
-        normalised(frame, crop, &mut values);
+        let short = crop * 256 / 224;
+        let scaled = if frame.width < frame.height {
+            (short, short * frame.height / frame.width)
+        } else {
+            (short * frame.width / frame.height, short)
+        };
+        normalised(frame, scaled, crop, &mut values);
     }
     Ok(Tensor::from_vec(values, (frames.len(), 3, crop, crop), &Device::Cpu)?)
 }
 
-fn normalised(frame: &Picture<'_>, crop: usize, out: &mut Vec<f32>) {
-    let short = crop * 256 / 224;
-    let (width, height) = if frame.width < frame.height {
-        (short, short * frame.height / frame.width)
-    } else {
-        (short * frame.width / frame.height, short)
-    };
+/// Appends a picture, (3, side, side), of which nothing is cut off; its sides become equal.
+pub(crate) fn fitted(frame: &Picture<'_>, side: usize, out: &mut Vec<f32>) {
+    normalised(frame, (side, side), side, out);
+}
+
+/// Appends the centre of a picture that is scaled to `width` x `height` pixels.
+fn normalised(frame: &Picture<'_>, (width, height): (usize, usize), crop: usize, out: &mut Vec<f32>) {
     let (left, top) = ((width - crop) / 2, (height - crop) / 2);
     let columns = weights(frame.width, width, left, crop);
     let rows = weights(frame.height, height, top, crop);

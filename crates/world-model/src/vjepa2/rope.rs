@@ -12,6 +12,7 @@ use crate::kernels::Rotation;
 const BASE: f32 = 10_000.0;
 
 /// Cosines and signed sines, `head_dim` a token.
+#[derive(Clone)]
 pub(super) struct Rope {
     pub(super) cos: Vec<f32>,
     pub(super) sin: Vec<f32>,
@@ -42,6 +43,6 @@ impl Rope {
     }
 
     pub(super) fn rotation(&self) -> Rotation<'_> {
-        Rotation { cos: &self.cos, sin: &self.sin }
+        Rotation { cos: &self.cos, sin: &self.sin, first: 0 }
     }
 }
