@@ -5,8 +5,8 @@ use std::fmt::{Display, Write};
 use sightglass_protocol::Role;
 
 use crate::{
-    CameraFeed, Device, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload, MqttVersion, Plant,
-    SampleFormat, SampleLayout, SourceKind, WordOrder,
+    CameraFeed, Device, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload, MqttVersion, OpcUaServer,
+    Plant, SampleFormat, SampleLayout, SourceKind, WordOrder, source::joined,
 };
 
 /// The text of a plant file that reads back as `plant`, without its retention: it is for replaying what was recorded.
@@ -60,6 +60,7 @@ pub fn to_text(plant: &Plant) -> String {
             }
             SourceKind::Modbus(device) => modbus(&mut text, device),
             SourceKind::Mqtt(broker) => mqtt(&mut text, broker),
+            SourceKind::OpcUa(server) => opcua(&mut text, server),
         }
     }
     for tag in &plant.tags {
@@ -114,7 +115,7 @@ pub fn to_text(plant: &Plant) -> String {
 
 fn modbus(text: &mut Text, device: &ModbusDevice) {
     text.quoted("kind", "modbus");
-    text.quoted("address", &place(&device.host, device.port));
+    text.quoted("address", &joined(&device.host, device.port));
     let framing = match device.framing {
         ModbusFraming::Tcp => "tcp",
         ModbusFraming::Rtu => "rtu",
@@ -140,7 +141,7 @@ fn modbus(text: &mut Text, device: &ModbusDevice) {
 fn mqtt(text: &mut Text, broker: &MqttBroker) {
     text.quoted("kind", "mqtt");
     let scheme = if broker.tls.is_some() { "mqtts" } else { "mqtt" };
-    text.quoted("address", &format!("{scheme}://{}", place(&broker.host, broker.port)));
+    text.quoted("address", &format!("{scheme}://{}", joined(&broker.host, broker.port)));
     text.quoted("version", if broker.version == MqttVersion::V5 { "5" } else { "3.1.1" });
     if let Some(tls) = &broker.tls {
         if let Some(ca) = &tls.ca {
@@ -184,9 +185,15 @@ fn mqtt(text: &mut Text, broker: &MqttBroker) {
     }
 }
 
-/// A host and its port, as an address has them.
-fn place(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+fn opcua(text: &mut Text, server: &OpcUaServer) {
+    text.quoted("kind", "opcua");
+    text.quoted("address", &server.url);
+    text.quoted("publishing", &span(server.publishing_ns));
+    if let Some(sampling_ns) = server.sampling_ns {
+        text.quoted("sampling", &span(sampling_ns));
+    }
+    text.plain("queue", server.queue);
+    text.quoted("timeout", &span(server.timeout_ns));
 }
 
 struct Text(String);

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 use sightglass_plant::{
     CameraFeed, Device, FILE_BYTES_MAX, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload, MqttTls,
-    MqttVersion, Plant, PlantErrors, SampleFile, SampleFormat, SampleLayout, SecretRef, SourceKind, TAGS_MAX,
-    WordOrder, load, parse, to_text,
+    MqttVersion, OpcUaServer, Plant, PlantErrors, SampleFile, SampleFormat, SampleLayout, SecretRef, SourceKind,
+    TAGS_MAX, WordOrder, load, parse, to_text,
 };
 use sightglass_protocol::{CameraId, LineId, Roi, Role, TagId};
 
@@ -253,6 +253,14 @@ fn controllers_and_brokers_are_described_whole() {
         payload: MqttPayload::Sparkplug,
     };
     assert_eq!(kinds[3], &SourceKind::Mqtt(cell));
+    let controller = OpcUaServer {
+        url: "opc.tcp://[fe80::8]:4840/line/1".to_owned(),
+        publishing_ns: 250_000_000,
+        sampling_ns: Some(50_000_000),
+        queue: 20,
+        timeout_ns: 1_000_000_000,
+    };
+    assert_eq!(kinds[4], &SourceKind::OpcUa(controller));
     assert!(kinds.iter().all(|kind| kind.is_live()));
 }
 
