@@ -1,10 +1,10 @@
 //! OPC UA: where a server is, and which of its nodes a tag is.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use sightglass_protocol::time::SECOND;
 
-use crate::{JsonPath, section::duration_ns};
+use crate::{JsonPath, SecretRef, section::duration_ns};
 
 /// The port that is registered for OPC UA.
 pub(crate) const OPCUA_PORT: u16 = 4840;
@@ -26,6 +26,69 @@ pub struct OpcUaServer {
     pub queue: u32,
     /// The longest wait for an answer (default 2 s).
     pub timeout_ns: i64,
+    /// How the connection is protected; not at all where absent.
+    pub security: Option<OpcUaSecurity>,
+    /// As whom it is read.
+    pub user: OpcUaUser,
+    /// The folder of the own certificate and of those that are trusted (default `pki` beside the plant file).
+    pub pki: PathBuf,
+}
+
+/// How a connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpcUaSecurity {
+    /// By which algorithms.
+    pub policy: OpcUaPolicy,
+    /// Whether messages are encrypted, and not only signed.
+    pub is_encrypted: bool,
+}
+
+/// Security policies (OPC UA part 7, 6.6), without those that are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpcUaPolicy {
+    /// `Basic256Sha256`.
+    Basic256Sha256,
+    /// `Aes128_Sha256_RsaOaep`.
+    Aes128Sha256RsaOaep,
+    /// `Aes256_Sha256_RsaPss`.
+    Aes256Sha256RsaPss,
+}
+
+impl OpcUaPolicy {
+    /// All of them, by the names that the standard gives them.
+    pub const ALL: [(&str, Self); 3] = [
+        ("Basic256Sha256", Self::Basic256Sha256),
+        ("Aes128_Sha256_RsaOaep", Self::Aes128Sha256RsaOaep),
+        ("Aes256_Sha256_RsaPss", Self::Aes256Sha256RsaPss),
+    ];
+}
+
+impl fmt::Display for OpcUaPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::ALL.iter().find(|(_, policy)| policy == self).map_or("", |(name, _)| name))
+    }
+}
+
+/// As whom a server is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OpcUaUser {
+    /// As nobody.
+    #[default]
+    Anonymous,
+    /// By name and password.
+    Name {
+        /// The user's name.
+        user: String,
+        /// Where the password is.
+        password: SecretRef,
+    },
+    /// By a certificate.
+    Certificate {
+        /// Its file, DER or PEM.
+        certificate: PathBuf,
+        /// The file of its private key, PEM (PKCS #8).
+        key: PathBuf,
+    },
 }
 
 /// Which node a tag is, and what of its value: `ns=2;s=Drive#axes[2].speed deadband=0.5 queue=50`.

@@ -7,8 +7,8 @@ use toml::de::DeValue;
 
 use crate::{
     JsonTime, ModbusDevice, ModbusFraming, ModbusPoint, MqttAddress, MqttBroker, MqttPayload, MqttTls, MqttVersion,
-    OPCUA_QUEUE_MAX, OpcUaAddress, OpcUaServer, SampleFile, SampleFormat, SampleLayout, SecretRef, Source, SourceKind,
-    Tag, WordOrder,
+    OPCUA_QUEUE_MAX, OpcUaAddress, OpcUaPolicy, OpcUaSecurity, OpcUaServer, OpcUaUser, SampleFile, SampleFormat,
+    SampleLayout, SecretRef, Source, SourceKind, Tag, WordOrder,
     modbus::{MODBUS_PORT, MODBUS_REGISTERS_MAX},
     mqtt::{MQTT_PORT, MQTT_TLS_PORT},
     opcua::{OPCUA_PORT, SAMPLING_NS_MAX},
@@ -35,7 +35,22 @@ const MQTT_KEYS: [&str; 13] = [
     "time_format",
     "quality",
 ];
-const OPCUA_KEYS: [&str; 5] = ["address", "publishing", "sampling", "queue", "timeout"];
+const OPCUA_KEYS: [&str; 12] = [
+    "address",
+    "publishing",
+    "sampling",
+    "queue",
+    "timeout",
+    "security",
+    "mode",
+    "pki",
+    "user",
+    "password",
+    "user_certificate",
+    "user_key",
+];
+/// The folder of certificates, where none is said.
+const PKI_DEFAULT: &str = "pki";
 
 const LAYOUTS: [(&str, SampleLayout); 2] = [("wide", SampleLayout::Wide), ("long", SampleLayout::Long)];
 const FRAMINGS: [(&str, ModbusFraming); 2] = [("tcp", ModbusFraming::Tcp), ("rtu", ModbusFraming::Rtu)];
@@ -282,10 +297,51 @@ impl Parser<'_> {
             sampling_ns: section.duration("sampling", 0, SAMPLING_NS_MAX),
             queue: section.whole("queue", 1, u64::from(OPCUA_QUEUE_MAX)).unwrap_or(OPCUA_QUEUE_DEFAULT) as u32,
             timeout_ns: section.duration("timeout", TIMEOUT_NS_MIN, TIMEOUT_NS_MAX).unwrap_or(OPCUA_TIMEOUT_NS_DEFAULT),
+            security: self.opcua_security(section),
+            user: self.opcua_user(section),
+            pki: {
+                let default = || At { value: PKI_DEFAULT.to_owned(), span: section.span.clone() };
+                self.path(&section.text("pki").unwrap_or_else(default)).unwrap_or_default()
+            },
         };
         let (host, port, path) = place?;
         let slash = if path.is_empty() { "" } else { "/" };
         Some(OpcUaServer { url: format!("opc.tcp://{}{slash}{path}", joined(&host, port)), ..server })
+    }
+
+    fn opcua_security(&self, section: &Section<'_>) -> Option<OpcUaSecurity> {
+        let mut choices = vec![("none", None)];
+        choices.extend(OpcUaPolicy::ALL.map(|(name, policy)| (name, Some(policy))));
+        let policy = section.choice("security", &choices).flatten();
+        if policy.is_none() {
+            section.refuse(&["mode"], "without a security policy");
+        }
+        let modes = [("sign", false), ("sign_and_encrypt", true)];
+        let is_encrypted = section.choice("mode", &modes).unwrap_or(true);
+        policy.map(|policy| OpcUaSecurity { policy, is_encrypted })
+    }
+
+    fn opcua_user(&self, section: &Section<'_>) -> OpcUaUser {
+        let file = |key| section.text(key).and_then(|path| self.path(&path));
+        for (there, absent) in [
+            ("user", "password"),
+            ("password", "user"),
+            ("user_certificate", "user_key"),
+            ("user_key", "user_certificate"),
+        ] {
+            if section.has(there) && !section.has(absent) {
+                section.missing(absent, format!("a '{there}' needs its '{absent}' beside it"));
+            }
+        }
+        if section.has("user") {
+            section.refuse(&["user_certificate", "user_key"], "beside 'user'");
+        }
+        let name = section.text("user").zip(self.secret(section, "password"));
+        match (name, file("user_certificate").zip(file("user_key"))) {
+            (Some((user, password)), _) => OpcUaUser::Name { user: user.value, password },
+            (None, Some((certificate, key))) => OpcUaUser::Certificate { certificate, key },
+            (None, None) => OpcUaUser::Anonymous,
+        }
     }
 
     fn payload(&self, section: &Section<'_>) -> MqttPayload {

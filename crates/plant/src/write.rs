@@ -6,7 +6,7 @@ use sightglass_protocol::Role;
 
 use crate::{
     CameraFeed, Device, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload, MqttVersion, OpcUaServer,
-    Plant, SampleFormat, SampleLayout, SourceKind, WordOrder, source::joined,
+    OpcUaUser, Plant, SampleFormat, SampleLayout, SourceKind, WordOrder, source::joined,
 };
 
 /// The text of a plant file that reads back as `plant`, without its retention: it is for replaying what was recorded.
@@ -194,6 +194,22 @@ fn opcua(text: &mut Text, server: &OpcUaServer) {
     }
     text.plain("queue", server.queue);
     text.quoted("timeout", &span(server.timeout_ns));
+    if let Some(security) = server.security {
+        text.quoted("security", &security.policy.to_string());
+        text.quoted("mode", if security.is_encrypted { "sign_and_encrypt" } else { "sign" });
+    }
+    text.quoted("pki", &server.pki.to_string_lossy());
+    match &server.user {
+        OpcUaUser::Anonymous => {}
+        OpcUaUser::Name { user, password } => {
+            text.quoted("user", user);
+            text.quoted("password", &password.to_string());
+        }
+        OpcUaUser::Certificate { certificate, key } => {
+            text.quoted("user_certificate", &certificate.to_string_lossy());
+            text.quoted("user_key", &key.to_string_lossy());
+        }
+    }
 }
 
 struct Text(String);

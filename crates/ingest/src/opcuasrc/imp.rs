@@ -2,7 +2,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::subclass::{base_src::CreateSuccess, prelude::*};
-use sightglass_plant::{OPCUA_QUEUE_MAX, OpcUaAddress, OpcUaServer};
+use sightglass_plant::{OPCUA_QUEUE_MAX, OpcUaAddress, OpcUaPolicy, OpcUaSecurity, OpcUaServer, OpcUaUser, SecretRef};
 use sightglass_protocol::{UtcNanos, time::SECOND};
 
 use super::{feed::Wanted, session};
@@ -18,6 +18,9 @@ static CAT: LazyLock<gst::DebugCategory> =
 const UNSET: i64 = i64::MIN;
 /// Of `sampling`: each node's period.
 pub(super) const OF_PERIOD: i64 = -1;
+/// Of `mode`.
+pub(super) const SIGN: &str = "sign";
+pub(super) const ENCRYPT: &str = "sign_and_encrypt";
 
 #[derive(Clone)]
 struct Settings {
@@ -26,6 +29,13 @@ struct Settings {
     sampling: i64,
     queue: u32,
     timeout: u64,
+    security: String,
+    mode: String,
+    pki: String,
+    user: Option<String>,
+    password: Option<String>,
+    user_certificate: Option<String>,
+    user_key: Option<String>,
     nodes: Vec<String>,
     tags: Vec<i32>,
     periods: Vec<i64>,
@@ -40,6 +50,13 @@ impl Default for Settings {
             sampling: OF_PERIOD,
             queue: 100,
             timeout: 2_000_000_000,
+            security: "none".to_owned(),
+            mode: ENCRYPT.to_owned(),
+            pki: "pki".to_owned(),
+            user: None,
+            password: None,
+            user_certificate: None,
+            user_key: None,
             nodes: Vec::new(),
             tags: Vec::new(),
             periods: Vec::new(),
@@ -63,7 +80,42 @@ impl Settings {
             sampling_ns: (self.sampling != OF_PERIOD).then_some(self.sampling),
             queue: self.queue,
             timeout_ns: span(self.timeout),
+            security: self.security()?,
+            user: self.user()?,
+            pki: self.pki.as_str().into(),
         })
+    }
+
+    fn security(&self) -> Result<Option<OpcUaSecurity>, String> {
+        let is_encrypted = match self.mode.as_str() {
+            SIGN => false,
+            ENCRYPT => true,
+            other => return Err(format!("mode '{other}' must be {SIGN} or {ENCRYPT}")),
+        };
+        if self.security == "none" {
+            return Ok(None);
+        }
+        let found = OpcUaPolicy::ALL.iter().find(|(name, _)| *name == self.security);
+        let names = OpcUaPolicy::ALL.map(|(name, _)| name).join(", ");
+        let (_, policy) =
+            found.ok_or_else(|| format!("security '{}' must be none or one of {names}", self.security))?;
+        Ok(Some(OpcUaSecurity { policy: *policy, is_encrypted }))
+    }
+
+    fn user(&self) -> Result<OpcUaUser, String> {
+        match (&self.user, &self.password, &self.user_certificate, &self.user_key) {
+            (None, None, None, None) => Ok(OpcUaUser::Anonymous),
+            (Some(user), Some(password), None, None) => {
+                // It may be the secret itself, which no message may show.
+                let password =
+                    SecretRef::parse(password).ok_or("password must say where it is: env:NAME or file:PATH")?;
+                Ok(OpcUaUser::Name { user: user.clone(), password })
+            }
+            (None, None, Some(certificate), Some(key)) => {
+                Ok(OpcUaUser::Certificate { certificate: certificate.into(), key: key.into() })
+            }
+            _ => Err("give user and password, or user-certificate and user-key, or none of them".to_owned()),
+        }
     }
 
     fn wanted(&self) -> Result<Vec<Wanted>, String> {
@@ -120,6 +172,23 @@ impl ObjectImpl for OpcUaSrc {
                     defaults.queue,
                 ),
                 span("timeout", "Time-out", "Nanoseconds to wait for an answer", defaults.timeout),
+                text(
+                    "security",
+                    "Security",
+                    "The security policy: none, Basic256Sha256, Aes128_Sha256_RsaOaep or Aes256_Sha256_RsaPss",
+                    Some(&defaults.security),
+                ),
+                text("mode", "Mode", "What a security policy does: sign or sign_and_encrypt", Some(&defaults.mode)),
+                text(
+                    "pki",
+                    "PKI",
+                    "The folder of the own certificate, made at first use, and of those that are trusted",
+                    Some(&defaults.pki),
+                ),
+                text("user", "User", "The user's name (none: anonymous)", None),
+                text("password", "Password", "Where the password is: env:NAME or file:PATH", None),
+                text("user-certificate", "User's certificate", "A file with the user's certificate (DER, PEM)", None),
+                text("user-key", "User's key", "A file with that certificate's private key (PEM)", None),
                 array_of_strings(
                     "nodes",
                     "Nodes",
@@ -145,8 +214,16 @@ impl ObjectImpl for OpcUaSrc {
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let mut settings = lock(&self.settings);
+        let some = || value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty());
         match pspec.name() {
-            "address" => settings.address = value.get::<Option<String>>().ok().flatten().unwrap_or_default(),
+            "address" => settings.address = some().unwrap_or_default(),
+            "security" => settings.security = some().unwrap_or_default(),
+            "mode" => settings.mode = some().unwrap_or_default(),
+            "pki" => settings.pki = some().unwrap_or_default(),
+            "user" => settings.user = some(),
+            "password" => settings.password = some(),
+            "user-certificate" => settings.user_certificate = some(),
+            "user-key" => settings.user_key = some(),
             "publishing" => settings.publishing = value.get().unwrap_or_default(),
             "sampling" => settings.sampling = value.get().unwrap_or(OF_PERIOD),
             "queue" => settings.queue = value.get().unwrap_or_default(),
@@ -168,6 +245,13 @@ impl ObjectImpl for OpcUaSrc {
             "sampling" => settings.sampling.to_value(),
             "queue" => settings.queue.to_value(),
             "timeout" => settings.timeout.to_value(),
+            "security" => settings.security.to_value(),
+            "mode" => settings.mode.to_value(),
+            "pki" => settings.pki.to_value(),
+            "user" => settings.user.to_value(),
+            "password" => settings.password.to_value(),
+            "user-certificate" => settings.user_certificate.to_value(),
+            "user-key" => settings.user_key.to_value(),
             "nodes" => gst::Array::new(&settings.nodes).to_value(),
             "tags" => gst::Array::new(&settings.tags).to_value(),
             "periods" => gst::Array::new(&settings.periods).to_value(),

@@ -7,11 +7,12 @@
 //! It subscribes and reads. Nothing is ever written to the server.
 
 use gst::{glib, prelude::*};
-use sightglass_plant::{OpcUaServer, Tag};
+use sightglass_plant::{OpcUaServer, OpcUaUser, Tag};
 use sightglass_protocol::UtcNanos;
 
 use crate::{IngestError, properties::numbers_of};
 
+pub mod certificates;
 mod connect;
 mod feed;
 mod imp;
@@ -42,15 +43,32 @@ pub(crate) fn for_server(
     tags: &[&Tag],
     base: UtcNanos,
 ) -> Result<gst::Element, IngestError> {
-    let element = gst::ElementFactory::make(NAME)
+    let error = |reason: String| IngestError::Source { origin: origin.to_owned(), reason };
+    let text = |path: &std::path::Path| {
+        path.to_str().map(str::to_owned).ok_or_else(|| error(format!("{} is not valid UTF-8", path.display())))
+    };
+    let mut element = gst::ElementFactory::make(NAME)
         .property("address", &server.url)
         .property("publishing", server.publishing_ns.unsigned_abs())
         .property("sampling", server.sampling_ns.unwrap_or(imp::OF_PERIOD))
         .property("queue", server.queue)
         .property("timeout", server.timeout_ns.unsigned_abs())
+        .property("security", server.security.map_or("none".to_owned(), |security| security.policy.to_string()))
+        .property(
+            "mode",
+            if server.security.is_some_and(|security| !security.is_encrypted) { imp::SIGN } else { imp::ENCRYPT },
+        )
+        .property("pki", text(&server.pki)?)
         .property("nodes", gst::Array::new(tags.iter().map(|tag| tag.address.as_str())))
         .property("periods", gst::Array::new(tags.iter().map(|tag| tag.period_ns)))
         .property("tags", numbers_of(tags.iter().map(|tag| tag.id)))
         .property("base-utc", base.0);
-    element.build().map_err(|problem| IngestError::Source { origin: origin.to_owned(), reason: problem.to_string() })
+    element = match &server.user {
+        OpcUaUser::Anonymous => element,
+        OpcUaUser::Name { user, password } => element.property("user", user).property("password", password.to_string()),
+        OpcUaUser::Certificate { certificate, key } => {
+            element.property("user-certificate", text(certificate)?).property("user-key", text(key)?)
+        }
+    };
+    element.build().map_err(|problem| error(problem.to_string()))
 }

@@ -26,9 +26,11 @@ pub(super) fn described(status: StatusCode) -> String {
     let code = status.sub_code();
     let advice = match code {
         BadNodeIdUnknown | BadNodeIdInvalid => "the server has no such node; look the address up on the server",
-        BadUserAccessDenied | BadNotReadable => "this user may not read it; change the rights on the server",
-        BadIdentityTokenRejected | BadIdentityTokenInvalid => {
-            "the server refuses this user or password; check both, and where the password is"
+        BadUserAccessDenied | BadNotReadable | BadIdentityTokenRejected | BadIdentityTokenInvalid => {
+            "the server does not let this user in, or read this; check the user, the password and the rights on the server"
+        }
+        BadSecurityChecksFailed | BadCertificateUntrusted | BadCertificateUriInvalid => {
+            "the server does not trust this program; let it trust own/cert.der in the source's folder pki"
         }
         BadTooManyMonitoredItems | BadTooManySubscriptions | BadTooManySessions | BadTooManyOperations => {
             "the server has reached a limit of its own; raise it there, or read fewer tags"

@@ -2,12 +2,13 @@
 
 use std::{
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use sightglass_plant::{OpcUaServer, Plant, SourceKind};
+use sightglass_ingest::opcuasrc::certificates;
+use sightglass_plant::{OpcUaPolicy, OpcUaSecurity, OpcUaServer, OpcUaUser, Plant, SecretRef, SourceKind};
 use sightglass_protocol::{
     HealthState, Quality, Sample, TimeSource, UtcNanos,
     time::{MILLISECOND, SECOND},
@@ -27,6 +28,9 @@ fn server(port: u16) -> OpcUaServer {
         sampling_ns: None,
         queue: 1000,
         timeout_ns: SECOND,
+        security: None,
+        user: OpcUaUser::Anonymous,
+        pki: PathBuf::new(),
     }
 }
 
@@ -327,5 +331,104 @@ fn values_that_the_servers_queue_had_no_room_for_are_told() {
     peer.tell(&json!({ "set": { "name": "a", "value": 1.0, "status": 0x0480 } }));
     line.until("it is told", |outcome| {
         reads(outcome, 0, 1.0) && told(outcome, HealthState::MaintenanceRequired, "queue of 'ns=2;s=a' was too short")
+    });
+}
+
+fn start_secure(python: &Path, folder: &Path, days: i64) -> Peer {
+    let spec = json!({ "nodes": [node("a", "Double", 1.0)], "folder": folder, "days": days });
+    Peer::start(python, SCRIPT, &[&spec.to_string()])
+}
+
+fn secured(port: u16, folder: &Path, policy: OpcUaPolicy, is_encrypted: bool) -> OpcUaServer {
+    let security = Some(OpcUaSecurity { policy, is_encrypted });
+    OpcUaServer { security, pki: folder.join("pki"), ..server(port) }
+}
+
+/// Trusts what was shown last.
+fn trust(folder: &Path) {
+    let shown = certificates::untrusted(&folder.join("pki")).expect("a folder");
+    assert_eq!(shown.len(), 1);
+    certificates::trust(&folder.join("pki"), &shown[0].thumbprint).expect("it was shown");
+}
+
+#[test]
+fn every_security_policy_signs_and_encrypts_after_an_explicit_word_of_trust() {
+    let Some(python) = python("asyncua") else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let peer = start_secure(&python, dir.path(), 30);
+    let port = peer.port();
+    let all = OpcUaPolicy::ALL.iter().flat_map(|(_, policy)| [(*policy, false), (*policy, true)]);
+    for (at, (policy, is_encrypted)) in all.enumerate() {
+        let mut line = Live::start(&reading(secured(port, dir.path(), policy, is_encrypted), &["ns=2;s=a"]));
+        if at == 0 {
+            line.until("it is not trusted", |outcome| {
+                told(outcome, HealthState::Failure, "the server's certificate 'server' with the thumbprint ")
+                    && told(outcome, HealthState::Failure, "is not trusted")
+                    && told(outcome, HealthState::Failure, "sightglass trust")
+            });
+            line.until("no value", |outcome| is(outcome, 0, Quality::Bad));
+            trust(dir.path());
+        }
+        line.until(&format!("a value by {policy} {is_encrypted}"), |outcome| reads(outcome, 0, 1.0));
+        line.until("it is told", |outcome| told(outcome, HealthState::Good, "is subscribed to"));
+    }
+    assert!(dir.path().join("pki/own/cert.der").exists() && dir.path().join("pki/private/private.pem").exists());
+}
+
+#[test]
+fn users_come_in_by_name_or_certificate_and_wrong_ones_are_told() {
+    let Some(python) = python("asyncua") else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let peer = start_secure(&python, dir.path(), 30);
+    let password = dir.path().join("password");
+    std::fs::write(&password, "falsch\n").expect("a file");
+    let named = |user: &str| OpcUaUser::Name { user: user.to_owned(), password: SecretRef::File(password.clone()) };
+    let with = |security: Option<OpcUaSecurity>, user: OpcUaUser| {
+        let policy = OpcUaPolicy::Aes256Sha256RsaPss;
+        let server = secured(peer.port(), dir.path(), policy, true);
+        reading(OpcUaServer { security: security.and(server.security), user, ..server }, &["ns=2;s=a"])
+    };
+    let some = Some(OpcUaSecurity { policy: OpcUaPolicy::Aes256Sha256RsaPss, is_encrypted: true });
+    let mut line = Live::start(&with(some, named("reader")));
+    line.until("it is not trusted", |outcome| told(outcome, HealthState::Failure, "is not trusted"));
+    trust(dir.path());
+    line.until("a wrong password", |outcome| {
+        told(outcome, HealthState::Failure, "the server does not let this user in")
+    });
+    assert!(!line.outcome.reasons().contains("falsch"));
+    std::fs::write(&password, "geheim\n").expect("a file");
+    line.until("a right one", |outcome| reads(outcome, 0, 1.0));
+    drop(line);
+    let certificate = dir.path().join("user.der");
+    let user = OpcUaUser::Certificate { certificate: certificate.clone(), key: dir.path().join("user.pem") };
+    let mut line = Live::start(&with(some, user));
+    line.until("by certificate", |outcome| reads(outcome, 0, 1.0));
+    drop(line);
+    let user = OpcUaUser::Certificate { certificate, key: dir.path().join("absent.pem") };
+    let mut line = Live::start(&with(some, user));
+    line.until("no key", |outcome| told(outcome, HealthState::Failure, "the user's certificate cannot be used"));
+}
+
+#[test]
+fn a_certificate_that_is_out_of_date_or_another_one_is_told() {
+    let Some(python) = python("asyncua") else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let peer = start_secure(&python, dir.path(), -1);
+    let policy = OpcUaPolicy::Basic256Sha256;
+    let mut line = Live::start(&reading(secured(peer.port(), dir.path(), policy, true), &["ns=2;s=a"]));
+    line.until("it is not trusted", |outcome| told(outcome, HealthState::Failure, "is not trusted"));
+    trust(dir.path());
+    line.until("it is out of date", |outcome| told(outcome, HealthState::Failure, "is out of date"));
+    drop((line, peer));
+    // Another one, of the same name.
+    let peer = start_secure(&python, dir.path(), 30);
+    let mut line = Live::start(&reading(secured(peer.port(), dir.path(), policy, true), &["ns=2;s=a"]));
+    line.until("it is not trusted", |outcome| told(outcome, HealthState::Failure, "is not trusted"));
+    drop((line, peer));
+    // A policy that a server does not offer.
+    let peer = start(&python, 0, &json!([node("a", "Double", 1.0)]));
+    let mut line = Live::start(&reading(secured(peer.port(), dir.path(), policy, true), &["ns=2;s=a"]));
+    line.until("it is told", |outcome| {
+        told(outcome, HealthState::Failure, "does not offer Basic256Sha256 SignAndEncrypt")
     });
 }

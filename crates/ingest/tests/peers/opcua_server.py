@@ -1,7 +1,8 @@
 """An OPC UA server of asyncua on loopback, with faults by command.
 
 The first argument is JSON: `port` (0: any) and `nodes`: of each its `name` (the node is ns=2;s=NAME), `type` and `value`,
-or the path of a file with them. The first line printed is the port. Then one JSON object a line is read: `set` a node
+or the path of a file with them; with `folder` also every security policy, its certificate made there (server.der, and
+good for `days`), users by name (reader, geheim), and a user's certificate made there (user.der, user.pem). The first line printed is the port. Then one JSON object a line is read: `set` a node
 (`value`, `status`, `time`), `add` or `remove` one, `count` nodes up from 1 `times` times every `every_ms`, `cut` every
 connection (and refuse new ones for `refuse_ms`), or `sessions`: how many there are, and subscriptions; each is answered by
 a line. The server ends with its standard input.
@@ -16,6 +17,11 @@ import socket
 import sys
 
 from asyncua import Server, ua
+from asyncua.crypto.permission_rules import User, UserRole
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 logging.disable(logging.CRITICAL)
 URI = "http://plant/line"
@@ -43,6 +49,42 @@ def variant(kind, value):
     elif value in ("nan", "inf"):
         value = float(value)
     return ua.Variant(value, kind)
+
+
+class Users:
+    def get_user(self, iserver, username=None, password=None, certificate=None):
+        is_known = (username, password) == ("reader", "geheim")
+        is_known = is_known or (username is None and password is None)
+        return User(role=UserRole.User) if is_known else None
+
+
+def made(folder, name, days):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    names = [x509.UniformResourceIdentifier(f"urn:{name}"), x509.DNSName("localhost")]
+    today = datetime.datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - datetime.timedelta(days=10))
+        .not_valid_after(today + datetime.timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+    )
+    certificate = builder.sign(key, hashes.SHA256())
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / f"{name}.der").write_bytes(certificate.public_bytes(serialization.Encoding.DER))
+    (folder / f"{name}.pem").write_bytes(key.private_bytes(*plain))
+
+
+async def secure(server, folder):
+    await server.load_certificate(folder / "server.der")
+    await server.load_private_key(folder / "server.pem")
+    await server.set_application_uri("urn:server")
+    server.set_security_policy(list(ua.SecurityPolicyType))
+    server.set_identity_tokens([ua.AnonymousIdentityToken, ua.UserNameIdentityToken, ua.X509IdentityToken])
 
 
 class Peer:
@@ -95,10 +137,17 @@ class Peer:
 async def main():
     spec = json.loads(sys.argv[1])
     port = spec.get("port") or free_port()
-    server = Server()
+    folder = pathlib.Path(spec["folder"]) if "folder" in spec else None
+    server = Server(user_manager=Users())
     await server.init()
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
-    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+    if folder is None:
+        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+    else:
+        if not (folder / "server.der").exists() or "days" in spec:
+            made(folder, "server", spec.get("days", 30))
+            made(folder, "user", 30)
+        await secure(server, folder)
     await server.register_namespace(URI)
     # There are servers that do not check types.
     server.iserver.aspace._is_expected_variant_type = lambda *_: True
