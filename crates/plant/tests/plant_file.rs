@@ -299,7 +299,7 @@ fn the_examples_of_the_page_on_sources_are_good() {
     let page = include_str!("../../../docs/sources.md");
     let examples: Vec<&str> =
         page.split("```toml").skip(1).map(|after| after.split("```").next().unwrap_or_default()).collect();
-    assert_eq!(examples.len(), 2);
+    assert_eq!(examples.len(), 3);
     for example in examples {
         let text = format!("[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n{example}");
         let plant = parsed(&text).unwrap_or_else(|errors| panic!("{}", errors.fancy()));

@@ -1,11 +1,14 @@
 //! From what a server sends to samples.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use opcua::types::{
     DataChangeNotification, DataValue, NotificationMessage, StatusChangeNotification, StatusCode, Variant,
 };
-use sightglass_plant::{OpcUaAddress, OpcUaDeadband, OpcUaNode, OpcUaServer};
+use sightglass_plant::{JsonStep, OpcUaAddress, OpcUaDeadband, OpcUaNode, OpcUaServer};
 use sightglass_protocol::{HealthState, Quality, Sample, TagId, TimeSource, UtcNanos};
 
 use super::{
@@ -50,6 +53,8 @@ pub(super) struct Item {
     pub(super) sampling_ns: i64,
     pub(super) queue: u32,
     pub(super) deadband: Option<OpcUaDeadband>,
+    /// Whether some tag is a field of a structure in its value.
+    pub(super) has_fields: bool,
     /// Positions of tags.
     tags: Vec<usize>,
 }
@@ -69,6 +74,8 @@ struct Track {
 pub(super) struct Feed {
     tracks: Vec<Track>,
     items: Vec<Item>,
+    /// When each item was last heard of.
+    heard: Vec<Instant>,
     /// By subscription: when it last said what has changed.
     published: HashMap<u32, UtcNanos>,
 }
@@ -86,11 +93,12 @@ impl Feed {
         let mut items: Vec<Item> = Vec::new();
         let mut by_node: HashMap<OpcUaNode, Vec<usize>> = HashMap::new();
         for (at, Wanted { address, period_ns, .. }) in wanted.iter().enumerate() {
-            let mut item = Item {
+            let item = Item {
                 node: address.node.clone(),
                 sampling_ns: address.sampling_ns.or(server.sampling_ns).unwrap_or(*period_ns),
                 queue: address.queue.unwrap_or(server.queue),
                 deadband: address.deadband,
+                has_fields: false,
                 tags: Vec::new(),
             };
             let of_node = by_node.entry(item.node.clone()).or_default();
@@ -98,21 +106,30 @@ impl Feed {
                 let other = &items[other];
                 (other.sampling_ns, other.queue, other.deadband) == (item.sampling_ns, item.queue, item.deadband)
             });
-            match same {
-                Some(same) => items[same].tags.push(at),
-                None => {
-                    item.tags.push(at);
-                    of_node.push(items.len());
-                    items.push(item);
-                }
+            let mine = same.unwrap_or(items.len());
+            if same.is_none() {
+                of_node.push(mine);
+                items.push(item);
             }
+            items[mine].tags.push(at);
+            items[mine].has_fields |= address.path.0.iter().any(|step| matches!(step, JsonStep::Member(_)));
         }
         let track = |wanted| Track { wanted, said: None, sent: UtcNanos::MIN, is_lost: false };
-        Self { tracks: wanted.into_iter().map(track).collect(), items, published: HashMap::new() }
+        let heard = vec![Instant::now(); items.len()];
+        Self { tracks: wanted.into_iter().map(track).collect(), items, heard, published: HashMap::new() }
     }
 
     pub(super) fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// At most so many of these items that have been silent for so long, the longest first. Then they count as heard.
+    pub(super) fn silent(&mut self, of: impl Iterator<Item = usize>, silence: Duration, most: usize) -> Vec<usize> {
+        let mut silent: Vec<usize> = of.filter(|&item| self.heard[item].elapsed() > silence).collect();
+        silent.sort_by_key(|&item| self.heard[item]);
+        silent.truncate(most);
+        silent.iter().for_each(|&item| self.heard[item] = Instant::now());
+        silent
     }
 
     /// Every tag without a value, at one moment.
@@ -163,6 +180,7 @@ impl Feed {
                     let item = (notification.client_handle as usize).wrapping_sub(1);
                     if item < self.items.len() {
                         heard[item] = true;
+                        self.heard[item] = Instant::now();
                         self.value(item, &notification.value, arrival, faults, &mut samples);
                     }
                 }

@@ -22,14 +22,16 @@ use super::{
     feed::{Ended, Fault, Feed, Wanted},
     sequence::{Seen, Sequence},
     status::described,
-    subscriptions::{ALIVE_EVERY, Made, Notified, Refused, look_at, names_of_namespaces, subscribe},
+    subscriptions::{ALIVE_EVERY, Made, Notified, Refused, gone, look_at, names_of_namespaces, subscribe},
 };
 use crate::live::{Backoff, Faults, Flood, FloodNews, Outbox, now};
 
 /// How often it is looked for what is still to be told.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often the server is asked again for what it refused.
+/// How often the server is asked again for what it refused, and whether silent nodes are still there.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// Silent nodes that are asked for at once.
+const SILENT_MAX: usize = 1000;
 /// Messages that wait to be taken.
 const NOTIFIED_MAX: usize = 1024;
 /// Messages of one subscription that wait for one that is missing; of more, what is missing is given up.
@@ -40,7 +42,10 @@ const ALIVE_MISSED: u32 = 5;
 /// What was asked of the server, beside the connection itself.
 enum Done {
     Subscribed(Result<Vec<Made>, Error>),
-    AskedAgain(Result<Vec<Made>, Error>),
+    /// What was asked for, and what came of it.
+    AskedAgain(Vec<(u32, usize)>, Result<Vec<Made>, Error>),
+    /// Items whose node is no more.
+    Gone(Result<Vec<usize>, Error>),
     /// Whether the new session has the subscriptions of the one before.
     Transferred(Result<bool, Error>),
     /// Messages that were missing, up to the first that could not be asked for.
@@ -222,12 +227,26 @@ impl Reading {
                     self.take_held(id, session, state, works)?;
                 }
             }
-            Done::AskedAgain(Ok(made)) => {
-                state.refused.clear();
+            Done::AskedAgain(_, Ok(made)) => self.made(made, state),
+            // It is asked for again in a while; where the connection is gone, that is told.
+            Done::AskedAgain(asked, Err(error)) => {
+                tracing::debug!("{}: {error}", self.server.url);
+                state.refused.extend(asked);
+            }
+            Done::Gone(Ok(gone)) => {
+                let subscriptions = state.subscriptions.iter_mut();
+                let mut made = Vec::new();
+                for (&id, subscription) in subscriptions {
+                    let (lost, there): (Vec<usize>, Vec<usize>) =
+                        subscription.items.iter().partition(|item| gone.contains(item));
+                    subscription.items = there;
+                    let status = StatusCode::BadNodeIdUnknown;
+                    let refused = lost.into_iter().map(|item| Refused { item, status }).collect();
+                    made.push(Made { id, refused, ..Made::default() });
+                }
                 self.made(made, state);
             }
-            // It is asked again in a while; where the connection is gone, that is told.
-            Done::AskedAgain(Err(error)) => tracing::debug!("{}: {error}", self.server.url),
+            Done::Gone(Err(error)) => tracing::debug!("{}: {error}", self.server.url),
             Done::Transferred(Ok(true)) => self.goes_on(session, state, works)?,
             Done::Transferred(Ok(false)) => return Err("the server has forgotten what was subscribed to".to_owned()),
             Done::Transferred(Err(error)) => return Err(told(&error)),
@@ -394,11 +413,20 @@ impl Reading {
         if state.heard.is_some_and(|heard| heard.elapsed() > silent_max) {
             return Err("the server is connected and sends nothing of what was subscribed to".to_owned());
         }
-        let is_due = state.asked_again.is_none_or(|asked| asked.elapsed() > ASK_AGAIN);
-        if !state.refused.is_empty() && is_due {
-            state.asked_again = Some(Instant::now());
+        if state.asked_again.is_some_and(|asked| asked.elapsed() < ASK_AGAIN) {
+            return Ok(());
+        }
+        state.asked_again = Some(Instant::now());
+        let mine = state.subscriptions.values().flat_map(|subscription| subscription.items.iter().copied());
+        let silent = self.feed.silent(mine, ASK_AGAIN, SILENT_MAX);
+        if !silent.is_empty() {
+            let (session, items) = (Arc::clone(session), self.feed.items().to_vec());
+            works.push(Box::pin(async move { Done::Gone(gone(&session, &items, &silent).await) }));
+        }
+        if !state.refused.is_empty() {
+            let refused = std::mem::take(&mut state.refused);
             let mut by_subscription: HashMap<u32, Vec<usize>> = HashMap::new();
-            for (id, item) in &state.refused {
+            for (id, item) in &refused {
                 by_subscription.entry(*id).or_default().push(*item);
             }
             let (session, items) = (Arc::clone(session), self.feed.items().to_vec());
@@ -411,7 +439,7 @@ impl Reading {
                     }
                     Ok(all)
                 };
-                Done::AskedAgain(asked.await)
+                Done::AskedAgain(refused, asked.await)
             }));
         }
         Ok(())

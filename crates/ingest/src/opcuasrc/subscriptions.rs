@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use opcua::{
-    client::{MonitoredItemMap, OnSubscriptionNotificationCore, Session},
+    client::{MonitoredItemMap, OnSubscriptionNotificationCore, Session, custom_types::DataTypeTreeBuilder},
     types::{
         AttributeId, DataChangeFilter, DataChangeTrigger, DeadbandType, Error, ExtensionObject,
-        MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NodeId, NotificationMessage, NumericRange,
-        QualifiedName, ReadValueId, StatusCode, TimestampsToReturn,
+        MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NamespaceMap, NodeId, NotificationMessage,
+        NumericRange, QualifiedName, ReadValueId, StatusCode, TimestampsToReturn, VariableId, Variant,
+        custom::DynamicTypeLoader,
     },
 };
 use sightglass_plant::{OpcUaDeadband, OpcUaNamespace, OpcUaServer};
@@ -67,6 +68,12 @@ pub(super) async fn subscribe(
     to: mpsc::Sender<Notified>,
 ) -> Result<Vec<Made>, Error> {
     let names = names_of_namespaces(&session, &items).await?;
+    if items.iter().any(|item| item.has_fields) {
+        // Where it does not describe them, the tags that need it say so.
+        if let Err(error) = learn_types(&session).await {
+            tracing::debug!("{} does not describe its types: {error}", server.url);
+        }
+    }
     let publishing = Duration::from_nanos(server.publishing_ns.unsigned_abs());
     let times_in = |span: Duration| u32::try_from(span.as_nanos() / publishing.as_nanos().max(1)).unwrap_or(u32::MAX);
     let alive_count = times_in(ALIVE_EVERY).max(1);
@@ -135,12 +142,50 @@ pub(super) async fn look_at(
     Ok(made)
 }
 
+/// Those of the items at `positions` whose node the server has no more. A server is to say that by itself, and not every
+/// one does.
+pub(super) async fn gone(session: &Session, items: &[Item], positions: &[usize]) -> Result<Vec<usize>, Error> {
+    let names = names_of_namespaces(session, items).await?;
+    let mut gone = Vec::new();
+    for some in positions.chunks(ITEMS_PER_REQUEST) {
+        let some: Vec<_> = some.iter().filter_map(|&at| Some((at, node_id(&items[at], &names)?))).collect();
+        // Unlike the value, it is at hand in every server.
+        let ask: Vec<_> = some.iter().map(|(_, node)| ReadValueId::new(node.clone(), AttributeId::NodeClass)).collect();
+        let answers = session.read(&ask, TimestampsToReturn::Neither, 0.0).await?;
+        for ((at, _), answer) in some.iter().zip(answers) {
+            let status = answer.status.unwrap_or(StatusCode::Good);
+            if [StatusCode::BadNodeIdUnknown, StatusCode::BadNodeIdInvalid].contains(&status) {
+                gone.push(*at);
+            }
+        }
+    }
+    Ok(gone)
+}
+
+/// Learns the server's own types, without which its structures are bytes.
+async fn learn_types(session: &Session) -> Result<(), Error> {
+    session.set_namespaces(namespaces(session).await?);
+    let types = DataTypeTreeBuilder::new(|_| true).build(session).await?;
+    session.add_type_loader(Arc::new(DynamicTypeLoader::new(Arc::new(types))));
+    Ok(())
+}
+
+async fn namespaces(session: &Session) -> Result<NamespaceMap, Error> {
+    let node = ReadValueId::from(NodeId::from(VariableId::Server_NamespaceArray));
+    let answer = session.read(&[node], TimestampsToReturn::Neither, 0.0).await?;
+    match answer.into_iter().next().and_then(|answer| answer.value) {
+        Some(Variant::Array(array)) => NamespaceMap::new_from_variant_array(&array.values)
+            .map_err(|error| Error::new(StatusCode::BadDecodingError, error.to_string())),
+        _ => Err(Error::new(StatusCode::BadNoData, "the server does not say which namespaces it has")),
+    }
+}
+
 /// The server's namespaces, where some node is given by the name of its own.
 pub(super) async fn names_of_namespaces(session: &Session, items: &[Item]) -> Result<Vec<String>, Error> {
     if !items.iter().any(|item| matches!(item.node.namespace, OpcUaNamespace::Uri(_))) {
         return Ok(Vec::new());
     }
-    let map = session.read_namespace_array().await?;
+    let map = namespaces(session).await?;
     let mut names = Vec::new();
     for (name, index) in map.known_namespaces() {
         let index = usize::from(*index);

@@ -1,6 +1,6 @@
 //! Numbers out of the values of nodes.
 
-use opcua::types::{Array, DateTime, Variant};
+use opcua::types::{Array, DateTime, Variant, custom::DynamicStructure};
 use sightglass_plant::{JsonStep, OpcUaType};
 use sightglass_protocol::UtcNanos;
 
@@ -26,6 +26,15 @@ pub(super) fn number(value: &Variant, path: &[JsonStep], wanted: Option<OpcUaTyp
             let (at, rest) = place(array, path)?;
             let item = array.values.get(at).ok_or_else(|| "the array is shorter than it says".to_owned())?;
             number(item, rest, wanted)
+        }
+        (Variant::ExtensionObject(object), JsonStep::Member(name)) => {
+            let structure = object.inner_as::<DynamicStructure>();
+            let structure = structure.ok_or_else(|| {
+                "it is a structure whose fields the server does not describe; read a node of one of its fields"
+                    .to_owned()
+            })?;
+            let field = structure.get_field_by_name(name);
+            number(field.ok_or_else(|| format!("its structure has no field '{name}'"))?, &path[1..], wanted)
         }
         (Variant::Variant(inner), _) => number(inner, path, wanted),
         (Variant::DataValue(inner), _) => match &inner.value {

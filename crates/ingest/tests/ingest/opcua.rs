@@ -279,6 +279,41 @@ fn nothing_is_lost_over_a_short_cut() {
 }
 
 #[test]
+fn a_server_that_falls_silent_is_bad_and_its_session_goes_on_afterwards() {
+    let Some(python) = python("asyncua") else { return };
+    let mut peer = start(&python, 0, &json!([node("a", "Double", 1.0)]));
+    let mut line = Live::start(&reading(server(peer.port()), &["ns=2;s=a"]));
+    line.until("a value", |outcome| reads(outcome, 0, 1.0));
+    line.until("its state", |outcome| told(outcome, HealthState::Good, "is subscribed to"));
+    let silent = Instant::now();
+    peer.begin(&json!({ "freeze_ms": 6000 }));
+    line.until("it is told", |outcome| told(outcome, HealthState::Failure, "no connection"));
+    assert!(silent.elapsed() < Duration::from_secs(5), "{:?}", silent.elapsed());
+    line.until("bad", |outcome| is(outcome, 0, Quality::Bad));
+    assert_eq!(peer.answer(), "done");
+    let back = Instant::now();
+    line.until("a value again", |outcome| reads(outcome, 0, 1.0));
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+    assert_eq!(peer.tell(&json!("sessions")), r#"{"sessions": 1, "subscriptions": 1}"#);
+}
+
+#[test]
+fn a_node_that_is_taken_away_is_bad_and_its_neighbour_goes_on() {
+    let Some(python) = python("asyncua") else { return };
+    let mut peer = start(&python, 0, &json!([node("a", "Double", 1.0), node("b", "Double", 2.0)]));
+    let mut line = Live::start(&reading(server(peer.port()), &["ns=2;s=a", "ns=2;s=b"]));
+    line.until("values", |outcome| reads(outcome, 0, 1.0) && reads(outcome, 1, 2.0));
+    peer.tell(&json!({ "remove": "a" }));
+    line.until("it is bad", |outcome| {
+        is(outcome, 0, Quality::Bad) && told(outcome, HealthState::Failure, "BadNodeIdUnknown")
+    });
+    peer.tell(&json!({ "set": { "name": "b", "value": 3.0 } }));
+    line.until("its neighbour", |outcome| reads(outcome, 1, 3.0));
+    peer.tell(&json!({ "add": node("a", "Double", 4.0) }));
+    line.until("it is back", |outcome| reads(outcome, 0, 4.0) && told(outcome, HealthState::Good, "is subscribed to"));
+}
+
+#[test]
 fn small_changes_within_the_deadband_are_left_out() {
     let Some(python) = python("asyncua") else { return };
     let mut peer = start(&python, 0, &json!([node("a", "Double", 10.0)]));
@@ -430,5 +465,33 @@ fn a_certificate_that_is_out_of_date_or_another_one_is_told() {
     let mut line = Live::start(&reading(secured(peer.port(), dir.path(), policy, true), &["ns=2;s=a"]));
     line.until("it is told", |outcome| {
         told(outcome, HealthState::Failure, "does not offer Basic256Sha256 SignAndEncrypt")
+    });
+}
+
+#[test]
+fn fields_of_structures_are_read_by_name() {
+    let Some(python) = python("asyncua") else { return };
+    let spec = json!({ "nodes": [node("a", "Double", 1.0)], "structures": true });
+    let peer = Peer::start(&python, SCRIPT, &[&spec.to_string()]);
+    let nodes = [
+        "ns=2;s=drive#count type=UInt16",
+        "ns=2;s=drive#row[1]",
+        "ns=2;s=drive#axes[1].speed",
+        "ns=2;s=drive#axes[0].on",
+        "ns=2;s=drives#[1].axes[0].speed",
+        "ns=2;s=drive#name",
+        "ns=2;s=drive#absent",
+        "ns=2;s=drive",
+        // A structure of the standard itself.
+        "i=2256#state",
+    ];
+    let mut line = Live::start(&reading(server(peer.port()), &nodes));
+    line.until("the numbers", |outcome| {
+        [7.0, 0.5, 2.5, 1.0, 1.5].iter().enumerate().all(|(tag, value)| reads(outcome, tag as u32, *value))
+    });
+    line.until("what is none", |outcome| (5..9).all(|tag| is(outcome, tag, Quality::Bad)));
+    line.until("it is told", |outcome| {
+        told(outcome, HealthState::OutOfSpecification, "'ns=2;s=drive': it is a String, which is no number")
+            && told(outcome, HealthState::OutOfSpecification, "its structure has no field 'absent'")
     });
 }

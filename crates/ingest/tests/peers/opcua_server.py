@@ -1,11 +1,12 @@
 """An OPC UA server of asyncua on loopback, with faults by command.
 
 The first argument is JSON: `port` (0: any) and `nodes`: of each its `name` (the node is ns=2;s=NAME), `type` and `value`,
-or the path of a file with them; with `folder` also every security policy, its certificate made there (server.der, and
-good for `days`), users by name (reader, geheim), and a user's certificate made there (user.der, user.pem). The first line printed is the port. Then one JSON object a line is read: `set` a node
+or the path of a file with them; with `structures` also the nodes drive and drives; with `folder` also every security
+policy, its certificate made there (server.der, good for `days`), a user by name (reader, geheim), and a user's certificate
+made there (user.der, user.pem). The first line printed is the port. Then one JSON object a line is read: `set` a node
 (`value`, `status`, `time`), `add` or `remove` one, `count` nodes up from 1 `times` times every `every_ms`, `cut` every
-connection (and refuse new ones for `refuse_ms`), or `sessions`: how many there are, and subscriptions; each is answered by
-a line. The server ends with its standard input.
+connection (and refuse new ones for `refuse_ms`), `freeze_ms`: answer nothing for so long, or `sessions`: how many there
+are, and subscriptions; each is answered by a line. The server ends with its standard input.
 """
 
 import asyncio
@@ -15,8 +16,10 @@ import logging
 import pathlib
 import socket
 import sys
+import time
 
 from asyncua import Server, ua
+from asyncua.common.structures104 import new_struct, new_struct_field
 from asyncua.crypto.permission_rules import User, UserRole
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -102,12 +105,30 @@ class Peer:
         await self.server.nodes.objects.add_variable(node, ua.QualifiedName(spec["name"], 2), value)
         await self.set({**spec, "status": spec.get("status")})
 
+    async def add_structure(self):
+        fields = [new_struct_field("speed", ua.VariantType.Double), new_struct_field("on", ua.VariantType.Boolean)]
+        axis = await new_struct(self.server, 2, "Axis", fields)
+        fields = [
+            new_struct_field("name", ua.VariantType.String),
+            new_struct_field("count", ua.VariantType.UInt16),
+            new_struct_field("row", ua.VariantType.Float, array=True),
+            new_struct_field("axes", axis[0], array=True),
+        ]
+        await new_struct(self.server, 2, "Drive", fields)
+        await self.server.load_data_type_definitions()
+        axes = [ua.Axis(speed=1.5, on=True), ua.Axis(speed=2.5, on=False)]
+        drive = ua.Drive(name="x", count=7, row=[0.25, 0.5], axes=axes)
+        value = ua.Variant(drive, ua.VariantType.ExtensionObject)
+        await self.server.nodes.objects.add_variable(ua.NodeId("drive", 2), ua.QualifiedName("drive", 2), value)
+        value = ua.Variant([drive, drive], ua.VariantType.ExtensionObject)
+        await self.server.nodes.objects.add_variable(ua.NodeId("drives", 2), ua.QualifiedName("drives", 2), value)
+
     async def set(self, spec):
         kind = spec.get("type") or self.kinds[spec["name"]]
         value = ua.Variant(None, ua.VariantType.Null) if spec["value"] is None else variant(kind, spec["value"])
         status = ua.StatusCode(spec.get("status") or 0)
-        time = time_of(spec["time"]) if "time" in spec else now()
-        value = ua.DataValue(Value=value, StatusCode=status, SourceTimestamp=time, ServerTimestamp=now())
+        captured = time_of(spec["time"]) if "time" in spec else now()
+        value = ua.DataValue(Value=value, StatusCode=status, SourceTimestamp=captured, ServerTimestamp=now())
         space = self.server.iserver.aspace
         answer = await space.write_attribute_value(ua.NodeId(spec["name"], 2), ua.AttributeIds.Value, value)
         answer.check()
@@ -157,6 +178,8 @@ async def main():
         nodes = json.loads(pathlib.Path(nodes).read_text())
     for node in nodes:
         await peer.add(node)
+    if spec.get("structures"):
+        await peer.add_structure()
     await server.start()
     print(port, flush=True)
     lines = asyncio.StreamReader()
@@ -176,6 +199,9 @@ async def main():
                 await asyncio.sleep(cut["after_ms"] / 1000)
                 await peer.cut(cut)
             await counting
+        elif "freeze_ms" in command:
+            # Connections stay open, and nothing answers.
+            time.sleep(command["freeze_ms"] / 1000)
         elif "cut" in command:
             await peer.cut(command["cut"])
         else:
