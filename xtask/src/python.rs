@@ -1,6 +1,6 @@
 //! Python, for what comes from PyPI: the peers that Sightglass is held against and that read what it exports (DuckDB,
-//! PyTorch, a server that speaks S3, a Modbus server, and those who publish over MQTT and Sparkplug), and NVIDIA's compiler.
-//! Each in an environment of its own below the build folder; nothing of the user's Python is touched.
+//! PyTorch, a server that speaks S3, a Modbus and an OPC UA server, and those who publish over MQTT and Sparkplug), and
+//! NVIDIA's compiler. Each in an environment of its own below the build folder; nothing of the user's Python is touched.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +22,7 @@ const PACKAGES: &[&str] = &[
     "pymodbus==3.16.1",
     "paho-mqtt==2.2.0",
     "pysparkplug==0.3.0",
+    "asyncua==2.1.0",
     "cryptography==50.0.2",
 ];
 /// What benchmarks need beside them.

@@ -1,7 +1,7 @@
 //! What a line sees and measures, brought into one clock.
 //!
 //! A line is one GStreamer pipeline ([`LinePipeline`]). Its cameras are GStreamer sources as they are; its samples come
-//! through source elements of our own ([`samplefilesrc`], [`modbussrc`], [`mqttsrc`]) as buffers of [`payload`]; a [`Feed`] puts the simulated line or
+//! through source elements of our own ([`samplefilesrc`], [`modbussrc`], [`mqttsrc`], [`opcuasrc`]) as buffers of [`payload`]; a [`Feed`] puts the simulated line or
 //! the history into the same pipeline. One thread takes all of it in the order of capture time, paces it by the
 //! pipeline's clock, and lets the [`aligner`] make one tick of it at a time. Beside that, each camera's video is kept as
 //! it was sent, in segments that [`playback`] reads. Time comes with the data; the wall clock is read only where a live
@@ -24,6 +24,7 @@ mod matroska;
 mod merge;
 pub mod modbussrc;
 pub mod mqttsrc;
+pub mod opcuasrc;
 mod pacer;
 pub mod payload;
 mod picture;
@@ -50,7 +51,8 @@ pub use samplefile::TROUBLES_PER_FILE_MAX;
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
     samplefilesrc::register(Some(plugin))?;
     modbussrc::register(Some(plugin))?;
-    mqttsrc::register(Some(plugin))
+    mqttsrc::register(Some(plugin))?;
+    opcuasrc::register(Some(plugin))
 }
 
 gst::plugin_define!(

@@ -24,7 +24,7 @@ use crate::{
     feeding::{CameraPad, Feeding, time_of},
     inlets::{Delivery, INLET_PICTURES_MAX, INLET_ROWS_MAX, Inlets},
     merge::{Merge, Recorders},
-    modbussrc, mqttsrc,
+    modbussrc, mqttsrc, opcuasrc,
     pacer::Pacer,
     payload,
     picture_tap::{PictureTap, StreamTime, follow_events},
@@ -178,7 +178,7 @@ impl<'a> Start<'a> {
             }
             match &source.kind {
                 SourceKind::Simulator => is_fed = true,
-                SourceKind::Modbus(_) | SourceKind::Mqtt(_) => {
+                SourceKind::Modbus(_) | SourceKind::Mqtt(_) | SourceKind::OpcUa(_) => {
                     if options.now.is_none() {
                         return Err(IngestError::OnlyLive { origin: source.name.clone() });
                     }
@@ -400,6 +400,7 @@ impl<'a> Start<'a> {
         let element = match &source.kind {
             SourceKind::Modbus(device) => modbussrc::for_device(&source.name, device, tags, self.base)?,
             SourceKind::Mqtt(broker) => mqttsrc::for_broker(&source.name, broker, tags, self.base)?,
+            SourceKind::OpcUa(server) => opcuasrc::for_server(&source.name, server, tags, self.base)?,
             SourceKind::File(_) | SourceKind::Simulator => {
                 return Err(IngestError::Source { origin: source.name.clone(), reason: "is not live".to_owned() });
             }

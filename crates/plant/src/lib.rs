@@ -10,6 +10,7 @@ mod map;
 mod modbus;
 mod model;
 mod mqtt;
+mod opcua;
 mod parse;
 mod secret;
 mod section;
@@ -29,6 +30,10 @@ pub use model::{
 };
 pub use mqtt::{
     JsonPath, JsonStep, JsonTime, MqttAddress, MqttAddressError, MqttBroker, MqttPayload, MqttTls, MqttVersion,
+};
+pub use opcua::{
+    OPCUA_QUEUE_MAX, OpcUaAddress, OpcUaAddressError, OpcUaDeadband, OpcUaNamespace, OpcUaNode, OpcUaPolicy,
+    OpcUaSecurity, OpcUaServer, OpcUaType, OpcUaUser,
 };
 pub use parse::{CAMERAS_MAX, FILE_BYTES_MAX, LINES_MAX, NAME_CHARS_MAX, SOURCES_MAX, TAGS_MAX, load, parse};
 pub use secret::SecretRef;

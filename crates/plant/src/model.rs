@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sightglass_protocol::{CameraId, CameraInfo, LineId, LineInfo, PlantInfo, Roi, Role, TagId, TagInfo, UtcNanos};
 
-use crate::{ModbusDevice, MqttBroker};
+use crate::{ModbusDevice, MqttBroker, OpcUaServer};
 
 /// A plant. Ids are positions: `tags[id.index()]` has that id, and likewise lines and cameras.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,12 +62,14 @@ pub enum SourceKind {
     Modbus(ModbusDevice),
     /// An MQTT broker, subscribed to.
     Mqtt(MqttBroker),
+    /// An OPC UA server, subscribed to.
+    OpcUa(OpcUaServer),
 }
 
 impl SourceKind {
     /// Whether it delivers what is measured now, and nothing else.
     pub const fn is_live(&self) -> bool {
-        matches!(self, Self::Modbus(_) | Self::Mqtt(_))
+        matches!(self, Self::Modbus(_) | Self::Mqtt(_) | Self::OpcUa(_))
     }
 }
 

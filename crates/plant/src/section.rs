@@ -328,7 +328,7 @@ fn edits(from: &str, to: &str) -> usize {
 const UNITS: [(&str, i64); 5] = [("us", 1_000), ("ms", MILLISECOND), ("s", SECOND), ("min", MINUTE), ("h", HOUR)];
 
 /// `"200ms"` → nanoseconds; `None` where it is no time span. May be negative.
-fn duration_ns(text: &str) -> Option<i64> {
+pub(crate) fn duration_ns(text: &str) -> Option<i64> {
     let text = text.trim();
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(unit_at);

@@ -7,9 +7,11 @@ use toml::de::DeValue;
 
 use crate::{
     JsonTime, ModbusDevice, ModbusFraming, ModbusPoint, MqttAddress, MqttBroker, MqttPayload, MqttTls, MqttVersion,
-    SampleFile, SampleFormat, SampleLayout, SecretRef, Source, SourceKind, Tag, WordOrder,
+    OPCUA_QUEUE_MAX, OpcUaAddress, OpcUaPolicy, OpcUaSecurity, OpcUaServer, OpcUaUser, SampleFile, SampleFormat,
+    SampleLayout, SecretRef, Source, SourceKind, Tag, WordOrder,
     modbus::{MODBUS_PORT, MODBUS_REGISTERS_MAX},
     mqtt::{MQTT_PORT, MQTT_TLS_PORT},
+    opcua::{OPCUA_PORT, SAMPLING_NS_MAX},
     parse::{NAME_CHARS_MAX, Names, Parser},
     secret::without_secrets,
     section::{At, MINUTE, Section},
@@ -33,6 +35,22 @@ const MQTT_KEYS: [&str; 13] = [
     "time_format",
     "quality",
 ];
+const OPCUA_KEYS: [&str; 12] = [
+    "address",
+    "publishing",
+    "sampling",
+    "queue",
+    "timeout",
+    "security",
+    "mode",
+    "pki",
+    "user",
+    "password",
+    "user_certificate",
+    "user_key",
+];
+/// The folder of certificates, where none is said.
+const PKI_DEFAULT: &str = "pki";
 
 const LAYOUTS: [(&str, SampleLayout); 2] = [("wide", SampleLayout::Wide), ("long", SampleLayout::Long)];
 const FRAMINGS: [(&str, ModbusFraming); 2] = [("tcp", ModbusFraming::Tcp), ("rtu", ModbusFraming::Rtu)];
@@ -52,6 +70,11 @@ const TIMEOUT_NS_MIN: i64 = 10 * MILLISECOND;
 const TIMEOUT_NS_MAX: i64 = MINUTE;
 const PAUSE_NS_MAX: i64 = 10 * SECOND;
 const BLOCK_GAP_DEFAULT: u64 = 8;
+const OPCUA_TIMEOUT_NS_DEFAULT: i64 = 2 * SECOND;
+const PUBLISHING_NS_DEFAULT: i64 = 500 * MILLISECOND;
+const PUBLISHING_NS_MIN: i64 = 10 * MILLISECOND;
+const PUBLISHING_NS_MAX: i64 = MINUTE;
+const OPCUA_QUEUE_DEFAULT: u64 = 100;
 const KEEP_ALIVE_NS_DEFAULT: i64 = 5 * SECOND;
 const KEEP_ALIVE_NS_MIN: i64 = SECOND;
 const KEEP_ALIVE_NS_MAX: i64 = 10 * MINUTE;
@@ -62,10 +85,16 @@ enum Kind {
     Simulator,
     Modbus,
     Mqtt,
+    OpcUa,
 }
 
-const KINDS: [(&str, Kind); 4] =
-    [("file", Kind::File), ("simulator", Kind::Simulator), ("modbus", Kind::Modbus), ("mqtt", Kind::Mqtt)];
+const KINDS: [(&str, Kind); 5] = [
+    ("file", Kind::File),
+    ("simulator", Kind::Simulator),
+    ("modbus", Kind::Modbus),
+    ("mqtt", Kind::Mqtt),
+    ("opcua", Kind::OpcUa),
+];
 
 impl Kind {
     fn keys(self) -> &'static [&'static str] {
@@ -74,6 +103,7 @@ impl Kind {
             Self::Simulator => &[],
             Self::Modbus => &MODBUS_KEYS,
             Self::Mqtt => &MQTT_KEYS,
+            Self::OpcUa => &OPCUA_KEYS,
         }
     }
 }
@@ -114,11 +144,16 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     }
 }
 
+/// A host and its port as [`host_and_port`] reads them.
+pub(crate) fn joined(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 impl Parser<'_> {
     pub(crate) fn source(&self, section: &Section<'_>, names: &mut Names) -> Source {
         let name = names.add(section.name(NAME_CHARS_MAX), section, self.complaints);
         if !section.has("kind") {
-            section.missing("kind", "say one of kind = \"file\", \"modbus\", \"mqtt\", \"simulator\"");
+            section.missing("kind", "say one of kind = \"file\", \"modbus\", \"mqtt\", \"opcua\", \"simulator\"");
         }
         let chosen = section.choice("kind", &KINDS);
         if let Some(chosen) = chosen {
@@ -131,6 +166,7 @@ impl Parser<'_> {
             Some(Kind::File) => SourceKind::File(self.sample_file(section)),
             Some(Kind::Modbus) => self.modbus(section).map_or(SourceKind::Simulator, SourceKind::Modbus),
             Some(Kind::Mqtt) => self.mqtt(section).map_or(SourceKind::Simulator, SourceKind::Mqtt),
+            Some(Kind::OpcUa) => self.opcua(section).map_or(SourceKind::Simulator, SourceKind::OpcUa),
             // Where there is no kind, that has been complained about.
             Some(Kind::Simulator) | None => SourceKind::Simulator,
         };
@@ -145,6 +181,9 @@ impl Parser<'_> {
             }
             SourceKind::Mqtt(broker) => {
                 MqttAddress::parse(&tag.address, &broker.payload).err().map(|error| (error.message, error.advice))
+            }
+            SourceKind::OpcUa(_) => {
+                tag.address.parse::<OpcUaAddress>().err().map(|error| (error.message, error.advice))
             }
             _ => None,
         };
@@ -229,6 +268,80 @@ impl Parser<'_> {
         let (host, port) = place?;
         let port = port.unwrap_or(if is_tls { MQTT_TLS_PORT } else { MQTT_PORT });
         Some(MqttBroker { host, port, ..broker })
+    }
+
+    fn opcua(&self, section: &Section<'_>) -> Option<OpcUaServer> {
+        const FORM: &str = "say where the server is, as address = \"opc.tcp://10.0.0.7:4840\"";
+        let address = section.required_text("address", FORM);
+        let place = address.and_then(|address| {
+            let text = address.value.trim();
+            if text.contains('@') {
+                // Whoever wrote it meant a password; it is not repeated.
+                let message = "'address' of [[source]] holds a user";
+                self.complaints.add(address.span, message, "write user = \"…\" and password = \"env:NAME\" instead");
+                return None;
+            }
+            let Some(rest) = text.strip_prefix("opc.tcp://") else {
+                self.complaints.add(address.span, format!("'address' of [[source]] is \"{text}\""), FORM);
+                return None;
+            };
+            let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let (host, port) = self.place(&address, place)?;
+            Some((host, port.unwrap_or(OPCUA_PORT), path.to_owned()))
+        });
+        let server = OpcUaServer {
+            url: String::new(),
+            publishing_ns: section
+                .duration("publishing", PUBLISHING_NS_MIN, PUBLISHING_NS_MAX)
+                .unwrap_or(PUBLISHING_NS_DEFAULT),
+            sampling_ns: section.duration("sampling", 0, SAMPLING_NS_MAX),
+            queue: section.whole("queue", 1, u64::from(OPCUA_QUEUE_MAX)).unwrap_or(OPCUA_QUEUE_DEFAULT) as u32,
+            timeout_ns: section.duration("timeout", TIMEOUT_NS_MIN, TIMEOUT_NS_MAX).unwrap_or(OPCUA_TIMEOUT_NS_DEFAULT),
+            security: self.opcua_security(section),
+            user: self.opcua_user(section),
+            pki: {
+                let default = || At { value: PKI_DEFAULT.to_owned(), span: section.span.clone() };
+                self.path(&section.text("pki").unwrap_or_else(default)).unwrap_or_default()
+            },
+        };
+        let (host, port, path) = place?;
+        let slash = if path.is_empty() { "" } else { "/" };
+        Some(OpcUaServer { url: format!("opc.tcp://{}{slash}{path}", joined(&host, port)), ..server })
+    }
+
+    fn opcua_security(&self, section: &Section<'_>) -> Option<OpcUaSecurity> {
+        let mut choices = vec![("none", None)];
+        choices.extend(OpcUaPolicy::ALL.map(|(name, policy)| (name, Some(policy))));
+        let policy = section.choice("security", &choices).flatten();
+        if policy.is_none() {
+            section.refuse(&["mode"], "without a security policy");
+        }
+        let modes = [("sign", false), ("sign_and_encrypt", true)];
+        let is_encrypted = section.choice("mode", &modes).unwrap_or(true);
+        policy.map(|policy| OpcUaSecurity { policy, is_encrypted })
+    }
+
+    fn opcua_user(&self, section: &Section<'_>) -> OpcUaUser {
+        let file = |key| section.text(key).and_then(|path| self.path(&path));
+        for (there, absent) in [
+            ("user", "password"),
+            ("password", "user"),
+            ("user_certificate", "user_key"),
+            ("user_key", "user_certificate"),
+        ] {
+            if section.has(there) && !section.has(absent) {
+                section.missing(absent, format!("a '{there}' needs its '{absent}' beside it"));
+            }
+        }
+        if section.has("user") {
+            section.refuse(&["user_certificate", "user_key"], "beside 'user'");
+        }
+        let name = section.text("user").zip(self.secret(section, "password"));
+        match (name, file("user_certificate").zip(file("user_key"))) {
+            (Some((user, password)), _) => OpcUaUser::Name { user: user.value, password },
+            (None, Some((certificate, key))) => OpcUaUser::Certificate { certificate, key },
+            (None, None) => OpcUaUser::Anonymous,
+        }
     }
 
     fn payload(&self, section: &Section<'_>) -> MqttPayload {

@@ -6,7 +6,7 @@ use sightglass_protocol::Role;
 
 use crate::{
     AdviceLimits, CameraFeed, Device, EncoderChoice, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload,
-    MqttVersion, Plant, SampleFormat, SampleLayout, SourceKind, WordOrder,
+    MqttVersion, OpcUaServer, OpcUaUser, Plant, SampleFormat, SampleLayout, SourceKind, WordOrder, source::joined,
 };
 
 /// The text of a plant file that reads back as `plant`, without its retention: it is for replaying what was recorded.
@@ -63,6 +63,7 @@ pub fn to_text(plant: &Plant) -> String {
             }
             SourceKind::Modbus(device) => modbus(&mut text, device),
             SourceKind::Mqtt(broker) => mqtt(&mut text, broker),
+            SourceKind::OpcUa(server) => opcua(&mut text, server),
         }
     }
     for tag in &plant.tags {
@@ -126,7 +127,7 @@ pub fn to_text(plant: &Plant) -> String {
 
 fn modbus(text: &mut Text, device: &ModbusDevice) {
     text.quoted("kind", "modbus");
-    text.quoted("address", &place(&device.host, device.port));
+    text.quoted("address", &joined(&device.host, device.port));
     let framing = match device.framing {
         ModbusFraming::Tcp => "tcp",
         ModbusFraming::Rtu => "rtu",
@@ -152,7 +153,7 @@ fn modbus(text: &mut Text, device: &ModbusDevice) {
 fn mqtt(text: &mut Text, broker: &MqttBroker) {
     text.quoted("kind", "mqtt");
     let scheme = if broker.tls.is_some() { "mqtts" } else { "mqtt" };
-    text.quoted("address", &format!("{scheme}://{}", place(&broker.host, broker.port)));
+    text.quoted("address", &format!("{scheme}://{}", joined(&broker.host, broker.port)));
     text.quoted("version", if broker.version == MqttVersion::V5 { "5" } else { "3.1.1" });
     if let Some(tls) = &broker.tls {
         if let Some(ca) = &tls.ca {
@@ -196,9 +197,31 @@ fn mqtt(text: &mut Text, broker: &MqttBroker) {
     }
 }
 
-/// A host and its port, as an address has them.
-fn place(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+fn opcua(text: &mut Text, server: &OpcUaServer) {
+    text.quoted("kind", "opcua");
+    text.quoted("address", &server.url);
+    text.quoted("publishing", &span(server.publishing_ns));
+    if let Some(sampling_ns) = server.sampling_ns {
+        text.quoted("sampling", &span(sampling_ns));
+    }
+    text.plain("queue", server.queue);
+    text.quoted("timeout", &span(server.timeout_ns));
+    if let Some(security) = server.security {
+        text.quoted("security", &security.policy.to_string());
+        text.quoted("mode", if security.is_encrypted { "sign_and_encrypt" } else { "sign" });
+    }
+    text.quoted("pki", &server.pki.to_string_lossy());
+    match &server.user {
+        OpcUaUser::Anonymous => {}
+        OpcUaUser::Name { user, password } => {
+            text.quoted("user", user);
+            text.quoted("password", &password.to_string());
+        }
+        OpcUaUser::Certificate { certificate, key } => {
+            text.quoted("user_certificate", &certificate.to_string_lossy());
+            text.quoted("user_key", &key.to_string_lossy());
+        }
+    }
 }
 
 struct Text(String);

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 use sightglass_plant::{
     AdviceLimits, CameraFeed, Device, EncoderChoice, FILE_BYTES_MAX, JsonTime, ModbusDevice, ModbusFraming, MqttBroker,
-    MqttPayload, MqttTls, MqttVersion, Plant, PlantErrors, SampleFile, SampleFormat, SampleLayout, SecretRef,
-    SourceKind, TAGS_MAX, WordOrder, load, parse, to_text,
+    MqttPayload, MqttTls, MqttVersion, OpcUaPolicy, OpcUaSecurity, OpcUaServer, OpcUaUser, Plant, PlantErrors,
+    SampleFile, SampleFormat, SampleLayout, SecretRef, SourceKind, TAGS_MAX, WordOrder, load, parse, to_text,
 };
 use sightglass_protocol::{CameraId, LineId, Roi, Role, TagId};
 
@@ -257,6 +257,34 @@ fn controllers_and_brokers_are_described_whole() {
         payload: MqttPayload::Sparkplug,
     };
     assert_eq!(kinds[3], &SourceKind::Mqtt(cell));
+    let controller = OpcUaServer {
+        url: "opc.tcp://[fe80::8]:4840/line/1".to_owned(),
+        publishing_ns: 250_000_000,
+        sampling_ns: Some(50_000_000),
+        queue: 20,
+        timeout_ns: 1_000_000_000,
+        security: Some(OpcUaSecurity { policy: OpcUaPolicy::Aes256Sha256RsaPss, is_encrypted: false }),
+        user: OpcUaUser::Name {
+            user: "reader".to_owned(),
+            password: SecretRef::Environment("CELL_PASSWORD".to_owned()),
+        },
+        pki: "/plants/one/certificates/ua".into(),
+    };
+    assert_eq!(kinds[4], &SourceKind::OpcUa(controller));
+    let press = OpcUaServer {
+        url: "opc.tcp://press:4840".to_owned(),
+        publishing_ns: 500_000_000,
+        sampling_ns: None,
+        queue: 100,
+        timeout_ns: 2_000_000_000,
+        security: Some(OpcUaSecurity { policy: OpcUaPolicy::Basic256Sha256, is_encrypted: true }),
+        user: OpcUaUser::Certificate {
+            certificate: "/plants/one/press.der".into(),
+            key: "/plants/one/press.pem".into(),
+        },
+        pki: "/plants/one/pki".into(),
+    };
+    assert_eq!(kinds[5], &SourceKind::OpcUa(press));
     assert!(kinds.iter().all(|kind| kind.is_live()));
 }
 
@@ -275,7 +303,7 @@ fn the_examples_of_the_page_on_sources_are_good() {
     let page = include_str!("../../../docs/sources.md");
     let examples: Vec<&str> =
         page.split("```toml").skip(1).map(|after| after.split("```").next().unwrap_or_default()).collect();
-    assert_eq!(examples.len(), 2);
+    assert_eq!(examples.len(), 3);
     for example in examples {
         let text = format!("[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n{example}");
         let plant = parsed(&text).unwrap_or_else(|errors| panic!("{}", errors.fancy()));

@@ -19,6 +19,7 @@ mod sim;
 mod stop;
 mod train;
 mod train_demo;
+mod trust;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ enum Command {
     Advise(advise::Arguments),
     /// Check a plant description and say everything that is wrong with it.
     Check(check::Arguments),
+    /// Which OPC UA servers a plant trusts: lists what they have shown, or trusts one.
+    Trust(trust::Arguments),
     /// The simulated line.
     #[command(subcommand)]
     Sim(sim::Command),
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Forecast(arguments) => forecast::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Trust(arguments) => trust::run(&arguments),
         Command::Sim(command) => sim::run(command),
         Command::History(command) => history::run(command),
         Command::Query(arguments) => query::run(&arguments),

@@ -11,6 +11,7 @@
 mod backoff;
 mod clock;
 mod faults;
+mod flood;
 mod outbox;
 mod stream;
 mod worker;
@@ -18,5 +19,6 @@ mod worker;
 pub(crate) use backoff::Backoff;
 pub(crate) use clock::{CaptureTime, capture_time, now};
 pub(crate) use faults::Faults;
+pub(crate) use flood::{Flood, FloodNews};
 pub(crate) use outbox::Outbox;
 pub(crate) use stream::{LiveStream, set_up};

@@ -15,7 +15,7 @@ use super::{
     reader::{Fault, Message, Reader},
 };
 use crate::{
-    live::{Backoff, Faults, Outbox, now},
+    live::{Backoff, Faults, Flood, FloodNews, Outbox, now},
     properties::joined,
 };
 
@@ -23,8 +23,6 @@ use crate::{
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked for what is still to be told.
 const LOOK: Duration = Duration::from_millis(250);
-/// After so long without a dropped value a flood is over; longer than what is told rests, so that the last count is told.
-const FLOOD_OVER_AFTER: Duration = Duration::from_secs(2);
 /// Topics of one request to subscribe.
 const FILTERS_PER_REQUEST: usize = 64;
 
@@ -36,13 +34,7 @@ struct Session {
     faults: Faults<Fault>,
     backoff: Backoff,
     is_lost: bool,
-    flood: Option<Flood>,
-}
-
-/// Values that were dropped since it began.
-struct Flood {
-    dropped: u64,
-    latest: Instant,
+    flood: Flood,
 }
 
 /// Requests to subscribe that the broker has not answered yet.
@@ -58,7 +50,8 @@ struct Subscribing {
 pub(super) async fn run(broker: MqttBroker, reader: Reader, outbox: Arc<Outbox>) {
     let client_id = broker.client_id.clone().unwrap_or_else(fresh_client_id);
     let (faults, backoff) = (Faults::new(), Backoff::default());
-    let mut session = Session { broker, client_id, reader, outbox, faults, backoff, is_lost: false, flood: None };
+    let mut session =
+        Session { broker, client_id, reader, outbox, faults, backoff, is_lost: false, flood: Flood::default() };
     loop {
         let reason = match connection(&session.broker, &session.client_id) {
             Ok((requests, events)) => session.stay(&requests, events).await,
@@ -180,18 +173,10 @@ impl Session {
 
     /// Looks for what was dropped and for what is still to be told.
     fn look(&mut self) {
-        let (dropped, now) = (self.outbox.take_dropped(), Instant::now());
-        if dropped > 0 {
-            let flood = self.flood.get_or_insert(Flood { dropped: 0, latest: now });
-            *flood = Flood { dropped: flood.dropped + dropped, latest: now };
-            let reason = format!(
-                "more messages come than the line can take: {} values were dropped; let them be sent less often",
-                flood.dropped
-            );
-            self.faults.set(Fault::Flood, HealthState::OutOfSpecification, reason);
-        } else if self.flood.as_ref().is_some_and(|flood| now - flood.latest > FLOOD_OVER_AFTER) {
-            self.flood = None;
-            self.faults.clear(&Fault::Flood);
+        match self.flood.note(self.outbox.take_dropped(), Instant::now()) {
+            FloodNews::Floods(reason) => self.faults.set(Fault::Flood, HealthState::OutOfSpecification, reason),
+            FloodNews::Over => self.faults.clear(&Fault::Flood),
+            FloodNews::Nothing => {}
         }
         self.tell_news();
     }

@@ -5,6 +5,7 @@ mod cameras;
 mod feeds;
 mod modbus;
 mod mqtt;
+mod opcua;
 mod peers;
 mod plants;
 mod real_recordings;

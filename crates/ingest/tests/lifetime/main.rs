@@ -40,17 +40,18 @@ fn a_line_that_has_ended_leaves_no_file_and_no_thread() {
         assert_eq!((outcome.frames, outcome.closed.len()), (60, 2), "{}", outcome.reasons());
     };
     // Nobody is at these ports; a line that cannot reach them ends as cleanly.
-    let live = |source: &str| {
+    let live = |source: &str, address: &str| {
         let text = format!(
             "[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n[[source]]\nname = \"s\"\n{source}\n[[tag]]\nname = \"a\"\n\
-             role = \"measurement\"\naddress = \"40001\"\n"
+             role = \"measurement\"\naddress = \"{address}\"\n"
         );
         sightglass_plant::parse(&text, "plant.toml", std::path::Path::new("")).expect("a plant")
     };
     let unreached = [
-        live("kind = \"modbus\"\naddress = \"127.0.0.1:1\""),
-        live("kind = \"mqtt\"\naddress = \"mqtt://127.0.0.1:1\""),
-        live("kind = \"mqtt\"\naddress = \"mqtt://127.0.0.1:1\"\nversion = \"5\""),
+        live("kind = \"modbus\"\naddress = \"127.0.0.1:1\"", "40001"),
+        live("kind = \"mqtt\"\naddress = \"mqtt://127.0.0.1:1\"", "40001"),
+        live("kind = \"mqtt\"\naddress = \"mqtt://127.0.0.1:1\"\nversion = \"5\"", "40001"),
+        live("kind = \"opcua\"\naddress = \"opc.tcp://127.0.0.1:1\"", "i=2258"),
     ];
     let run_once = || {
         run_once();
