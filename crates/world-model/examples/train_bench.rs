@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use sightglass_protocol::tick::MODEL_PIXELS;
 use sightglass_protocol::{CameraId, CameraReading, Frame, LineId, Quality, Role, TagId, TagReading, Tick, UtcNanos};
-use sightglass_world_model::{CameraSpec, ModelSpec, Progress, Size, TagSpec, TrainError, TrainOptions, train_sized};
+use sightglass_world_model::{CameraSpec, ModelSpec, Progress, Size, TagSpec, TrainError, TrainOptions, train};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -43,10 +43,11 @@ fn main() -> Outcome<()> {
         epochs_max: usize::MAX / STEPS_PER_EPOCH,
         patience: usize::MAX,
         checkpoint: Some(checkpoint),
+        size,
         ..TrainOptions::default()
     };
     let mut clock = Clock::default();
-    match train_sized(&spec(), &[ticks(seed)], &options, size, &mut |progress| clock.tick(progress)) {
+    match train(&spec(), &[ticks(seed)], &options, &mut |progress| clock.tick(progress)) {
         // When nothing more is asked.
         Err(TrainError::Stopped { .. }) => clock.problem.map_or(Ok(()), Err),
         Err(problem) => Err(problem.into()),

@@ -55,6 +55,7 @@ struct CheckpointHead {
     /// SHA-256 of the frozen camera encoder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     encoder: Option<String>,
+    epochs_max: usize,
     epochs: Vec<EpochLoss>,
 }
 
@@ -119,27 +120,26 @@ pub(crate) fn learn(
     let whole = windows(&lessons.training, size.window, |_| 0);
     let some: Vec<usize> = whole.iter().copied().step_by(whole.len().div_ceil(FEATURE_WINDOWS).max(1)).collect();
     network.fit_features(&mut lessons.batch(&some, size.window))?;
-    let mut epochs: Vec<EpochLoss> = Vec::new();
-    let mut best: BTreeMap<String, Tensor> = network.params.snapshot()?;
-    if let Some(path) = options.checkpoint.as_deref().filter(|p| p.exists()) {
-        let (head, weights, kept) = resume(path, shape, options, lessons.ticks.len())?;
-        network.params.restore(&weights)?;
-        best = kept;
-        epochs = head.epochs;
-    }
     let trained = network
         .params
         .vars()
         .iter()
         .filter(|(name, _)| !name.starts_with("fusion.norm.") && !name.starts_with(PatchFeatures::PREFIX));
-    let vars = trained.map(|(_, var)| var.clone()).collect();
+    let vars = trained.map(|(name, var)| (name.clone(), var.clone())).collect();
     let rates = ParamsAdamW { lr: LEARNING_RATE, ..ParamsAdamW::default() };
     let mut optimiser = AdamW::new(vars, rates, network.params.ops())?;
+    let mut epochs: Vec<EpochLoss> = Vec::new();
+    let mut best: Weights = network.params.snapshot()?;
+    if let Some(path) = options.checkpoint.as_deref().filter(|p| p.exists()) {
+        let (head, kept) = resume(path, shape, options, lessons.ticks.len(), &network, &mut optimiser)?;
+        best = kept;
+        epochs = head.epochs;
+    }
     let mut held_starts = windows(&lessons.held_back, size.window, |_| 0);
     let step = held_starts.len().div_ceil(HELD_BACK_WINDOWS_MAX).max(1);
     held_starts = held_starts.into_iter().step_by(step).collect();
     let began = Instant::now();
-    let mut since_resume = 0usize;
+    let mut steps_now = 0usize;
     while epochs.len() < options.epochs_max && !stalled(&epochs, options.patience) {
         let epoch = epochs.len();
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed ^ (epoch as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -152,9 +152,9 @@ pub(crate) fn learn(
             let whole = (options.epochs_max * steps).max(1) as f64;
             let done = (epoch * steps + step) as f64 / whole;
             let cosine = LAST_RATE + (1.0 - LAST_RATE) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
-            let warm = ((since_resume + 1) as f64 / WARM_UP_STEPS as f64).min(1.0);
+            let warm = ((epoch * steps + step + 1) as f64 / WARM_UP_STEPS as f64).min(1.0);
             optimiser.set_learning_rate(LEARNING_RATE * cosine * warm);
-            since_resume += 1;
+            steps_now += 1;
             let mut batch = lessons.batch(starts, size.window);
             // On a thread of the pool, which the kernels' tasks then need not be handed to.
             let loss = rayon::scope(|_| {
@@ -164,6 +164,8 @@ pub(crate) fn learn(
             })?;
             let value: f32 = loss.total.to_scalar()?;
             sum += value;
+            let pace = began.elapsed().as_secs_f64() / steps_now as f64;
+            let steps_left = (options.epochs_max - epoch) * steps - (step + 1);
             let report = Progress {
                 epoch: epoch + 1,
                 epochs_max: options.epochs_max,
@@ -172,6 +174,7 @@ pub(crate) fn learn(
                 loss: value,
                 held_back_loss: epochs.last().map(|e| e.held_back),
                 effective_rank: epochs.last().map(|e| e.effective_rank),
+                seconds_left: Some(pace * steps_left as f64),
                 stage: "network",
             };
             if !progress(&report) {
@@ -185,10 +188,19 @@ pub(crate) fn learn(
             best = network.params.snapshot()?;
         }
         if let Some(path) = &options.checkpoint {
-            keep(path, shape, options, lessons.ticks.len(), &network, &best, &epochs)?;
+            Checkpoint {
+                shape,
+                options,
+                ticks: lessons.ticks.len(),
+                network: &network,
+                optimiser: &optimiser,
+                best: &best,
+                epochs: &epochs,
+            }
+            .keep(path)?;
         }
         let spent = began.elapsed().as_secs_f64() / 60.0;
-        let each = spent / (since_resume as f64 / steps as f64);
+        let each = spent / (steps_now as f64 / steps as f64);
         if options.minutes_max.is_some_and(|most| spent + each > most) {
             break;
         }
@@ -227,13 +239,16 @@ fn encoder_of(shape: Shape, options: &TrainOptions) -> Option<String> {
 
 type Weights = BTreeMap<String, Tensor>;
 
-/// The optimiser's moments are not kept: after a resume they build up again under a fresh warm-up.
+/// Takes up weights and the optimiser where the checkpoint left them, so that training goes on to the bit as if it had
+/// not been stopped. Gives what was kept of the epochs, and the best weights.
 fn resume(
     path: &Path,
     shape: Shape,
     options: &TrainOptions,
     ticks: usize,
-) -> Result<(CheckpointHead, Weights, Weights), TrainError> {
+    network: &Network,
+    optimiser: &mut AdamW,
+) -> Result<(CheckpointHead, Weights), TrainError> {
     let (store, head) = Store::read(path).map_err(|e| unusable(path, e.to_string()))?;
     let head: CheckpointHead = serde_json::from_str(&head).map_err(|e| unusable(path, e.to_string()))?;
     if head.format != FORMAT {
@@ -244,28 +259,52 @@ fn resume(
         let reason = "it was made from other data, with another seed or camera encoder, or for another line";
         return Err(unusable(path, reason));
     }
+    if head.epochs_max != options.epochs_max {
+        return Err(unusable(
+            path,
+            format!(
+                "it was made for at most {} epochs and now {} are asked for, which changes every step's learning rate",
+                head.epochs_max, options.epochs_max
+            ),
+        ));
+    }
     let weights = |prefix| store.tensors(prefix).map_err(|e| unusable(path, String::from(e)));
-    Ok((head, weights("now.")?, weights("best.")?))
+    network.params.restore(&weights("now.")?)?;
+    optimiser.restore(&store).map_err(|e| unusable(path, String::from(e)))?;
+    Ok((head, weights("best.")?))
 }
 
-fn keep(
-    path: &Path,
+/// What is kept after an epoch.
+struct Checkpoint<'a> {
     shape: Shape,
-    options: &TrainOptions,
+    options: &'a TrainOptions,
     ticks: usize,
-    network: &Network,
-    best: &Weights,
-    epochs: &[EpochLoss],
-) -> Result<(), TrainError> {
-    let mut store = Store::default();
-    for (name, var) in network.params.vars() {
-        store.put_tensor(&format!("now.{name}"), var)?;
+    network: &'a Network,
+    optimiser: &'a AdamW,
+    best: &'a Weights,
+    epochs: &'a [EpochLoss],
+}
+
+impl Checkpoint<'_> {
+    fn keep(&self, path: &Path) -> Result<(), TrainError> {
+        let mut store = Store::default();
+        self.optimiser.store(&mut store)?;
+        for (name, var) in self.network.params.vars() {
+            store.put_tensor(&format!("now.{name}"), var)?;
+        }
+        for (name, tensor) in self.best {
+            store.put_tensor(&format!("best.{name}"), tensor)?;
+        }
+        let head = CheckpointHead {
+            format: FORMAT,
+            shape: self.shape,
+            seed: self.options.seed,
+            ticks: self.ticks,
+            encoder: encoder_of(self.shape, self.options),
+            epochs_max: self.options.epochs_max,
+            epochs: self.epochs.to_vec(),
+        };
+        let head = serde_json::to_string(&head).map_err(|e| unusable(path, e.to_string()))?;
+        store.write(path, &head).map_err(|e| unusable(path, e.to_string()))
     }
-    for (name, tensor) in best {
-        store.put_tensor(&format!("best.{name}"), tensor)?;
-    }
-    let (seed, encoder) = (options.seed, encoder_of(shape, options));
-    let head = CheckpointHead { format: FORMAT, shape, seed, ticks, encoder, epochs: epochs.to_vec() };
-    let head = serde_json::to_string(&head).map_err(|e| unusable(path, e.to_string()))?;
-    store.write(path, &head).map_err(|e| unusable(path, e.to_string()))
 }

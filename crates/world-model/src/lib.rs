@@ -58,4 +58,4 @@ pub use model::PlantModel;
 pub use score::{RowScore, SCORE_ROWS_MIN, ScoreColumn, ScoreError, ScoreStream, Scorer};
 pub use spec::{CameraSpec, ModelSpec, Progress, Size, TICKS_MIN, TagSpec, TrainError, TrainOptions};
 pub use stream::{Latents, Output, Stream};
-pub use train::{train, train_sized};
+pub use train::train;

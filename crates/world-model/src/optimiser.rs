@@ -1,73 +1,134 @@
-//! AdamW: on the CPU in one pass over the weights, elsewhere candle's.
+//! AdamW (Loshchilov and Hutter, arXiv 1711.05101): on the CPU in one pass over the weights, elsewhere in tensor operations.
+//!
+//! Its moments can be kept in a file and taken up again, so that training goes on as if it had never stopped.
 
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
-use candle_nn::{Optimizer, ParamsAdamW};
+use candle_nn::ParamsAdamW;
 
+use crate::file::{Broken, Store};
 use crate::kernels::training;
 use crate::ops::Ops;
 
-/// The optimiser.
-pub(crate) enum AdamW {
-    Fused(Fused),
-    Plain(candle_nn::AdamW),
-}
+const STEPS: &str = "adamw.steps";
 
-/// On the CPU.
-pub(crate) struct Fused {
+/// The optimiser.
+pub(crate) struct AdamW {
     params: ParamsAdamW,
     steps: i32,
-    vars: Vec<(Var, Moments)>,
+    vars: Vec<Trained>,
 }
 
-/// Of a weight's gradient: first and second, as long as the weight.
-type Moments = Mutex<(Vec<f32>, Vec<f32>)>;
+/// A weight and the moments of its gradient.
+struct Trained {
+    name: String,
+    var: Var,
+    moments: Moments,
+}
 
-impl AdamW {
-    pub(crate) fn new(vars: Vec<Var>, params: ParamsAdamW, ops: Ops) -> Result<Self> {
-        match ops {
-            Ops::Plain => Ok(Self::Plain(candle_nn::AdamW::new(vars, params)?)),
-            Ops::Fused => {
-                let zeros = |var: &Var| vec![0f32; var.elem_count()];
-                let with_moments = |var: Var| {
-                    let moments = Mutex::new((zeros(&var), zeros(&var)));
-                    (var, moments)
-                };
-                Ok(Self::Fused(Fused { params, steps: 0, vars: vars.into_iter().map(with_moments).collect() }))
+/// First and second, as long as the weight.
+enum Moments {
+    Fused(Mutex<(Vec<f32>, Vec<f32>)>),
+    Plain(Var, Var),
+}
+
+impl Moments {
+    fn zeros(var: &Var, ops: Ops) -> Result<Self> {
+        Ok(match ops {
+            Ops::Fused => Self::Fused(Mutex::new((vec![0f32; var.elem_count()], vec![0f32; var.elem_count()]))),
+            Ops::Plain => {
+                let zeros = || Var::zeros(var.shape(), var.dtype(), var.device());
+                Self::Plain(zeros()?, zeros()?)
             }
+        })
+    }
+
+    fn values(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        match self {
+            Self::Fused(moments) => Ok(moments.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            Self::Plain(first, second) => Ok((first.flatten_all()?.to_vec1()?, second.flatten_all()?.to_vec1()?)),
         }
     }
 
-    pub(crate) fn set_learning_rate(&mut self, rate: f64) {
+    fn set(&self, first: Vec<f32>, second: Vec<f32>) -> Result<()> {
         match self {
-            Self::Plain(candle) => candle.set_learning_rate(rate),
-            Self::Fused(fused) => fused.params.lr = rate,
+            Self::Fused(moments) => *moments.lock().unwrap_or_else(PoisonError::into_inner) = (first, second),
+            Self::Plain(a, b) => {
+                for (var, values) in [(a, first), (b, second)] {
+                    var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
+                }
+            }
         }
+        Ok(())
+    }
+}
+
+impl AdamW {
+    /// For these weights, each with its name.
+    pub(crate) fn new(vars: Vec<(String, Var)>, params: ParamsAdamW, ops: Ops) -> Result<Self> {
+        let trained = |(name, var): (String, Var)| Ok(Trained { name, moments: Moments::zeros(&var, ops)?, var });
+        Ok(Self { params, steps: 0, vars: vars.into_iter().map(trained).collect::<Result<_>>()? })
+    }
+
+    pub(crate) fn set_learning_rate(&mut self, rate: f64) {
+        self.params.lr = rate;
     }
 
     /// Moves the weights against the gradient of `loss`.
     pub(crate) fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
-        let fused = match self {
-            Self::Plain(candle) => return candle.backward_step(loss),
-            Self::Fused(fused) => fused,
-        };
         let gradients = loss.backward()?;
-        fused.steps += 1;
-        let ParamsAdamW { lr, beta1, beta2, eps, weight_decay } = fused.params;
+        self.steps += 1;
+        let ParamsAdamW { lr, beta1, beta2, eps, weight_decay } = self.params;
+        let (kept, scale1, scale2) =
+            (1.0 - lr * weight_decay, 1.0 / (1.0 - beta1.powi(self.steps)), 1.0 / (1.0 - beta2.powi(self.steps)));
         let numbers = training::AdamW {
             rate: lr as f32,
-            kept: (1.0 - lr * weight_decay) as f32,
+            kept: kept as f32,
             beta1: beta1 as f32,
             beta2: beta2 as f32,
-            scale1: (1.0 / (1.0 - beta1.powi(fused.steps))) as f32,
-            scale2: (1.0 / (1.0 - beta2.powi(fused.steps))) as f32,
+            scale1: scale1 as f32,
+            scale2: scale2 as f32,
             epsilon: eps as f32,
         };
-        for (var, moments) in &fused.vars {
-            if let Some(gradient) = gradients.get(var) {
-                var.inplace_op2(&gradient.contiguous()?, &Step { numbers, moments })?;
+        for Trained { var, moments, .. } in &self.vars {
+            let Some(gradient) = gradients.get(var) else { continue };
+            match moments {
+                Moments::Fused(moments) => var.inplace_op2(&gradient.contiguous()?, &Step { numbers, moments })?,
+                Moments::Plain(first, second) => {
+                    first.set(&((first.as_tensor() * beta1)? + (gradient * (1.0 - beta1))?)?)?;
+                    second.set(&((second.as_tensor() * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?)?;
+                    let step = ((first.as_tensor() * scale1)? / ((second.as_tensor() * scale2)?.sqrt()? + eps)?)?;
+                    var.set(&((var.as_tensor() * kept)? - (step * lr)?)?)?;
+                }
             }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn store(&self, store: &mut Store) -> Result<()> {
+        store.put(STEPS, [f64::from(self.steps)]);
+        for Trained { name, moments, .. } in &self.vars {
+            let (first, second) = moments.values()?;
+            store.put_floats(&format!("adamw.first.{name}"), &first);
+            store.put_floats(&format!("adamw.second.{name}"), &second);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn restore(&mut self, store: &Store) -> std::result::Result<(), Broken> {
+        self.steps = store.one(STEPS)? as i32;
+        for Trained { name, var, moments } in &self.vars {
+            let [first, second] = ["first", "second"].map(|which| {
+                let name = format!("adamw.{which}.{name}");
+                let values = store.floats(&name)?;
+                if values.len() == var.elem_count() {
+                    Ok(values)
+                } else {
+                    Err(Broken::new(&name, "has another length"))
+                }
+            });
+            moments.set(first?, second?)?;
         }
         Ok(())
     }
@@ -75,7 +136,7 @@ impl AdamW {
 
 struct Step<'a> {
     numbers: training::AdamW,
-    moments: &'a Moments,
+    moments: &'a Mutex<(Vec<f32>, Vec<f32>)>,
 }
 
 impl InplaceOp2 for Step<'_> {
@@ -106,7 +167,7 @@ mod tests {
         let trained = |ops: Ops| -> Vec<f32> {
             let values: Vec<f32> = (0..40).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
             let var = Var::from_vec(values, (5, 8), &Device::Cpu).unwrap();
-            let mut optimiser = AdamW::new(vec![var.clone()], ParamsAdamW::default(), ops).unwrap();
+            let mut optimiser = AdamW::new(vec![("x".to_owned(), var.clone())], ParamsAdamW::default(), ops).unwrap();
             for step in 0..30 {
                 optimiser.set_learning_rate(0.05 / f64::from(step + 1));
                 let loss = (var.as_tensor().powf(4.0).unwrap() + var.sin().unwrap()).unwrap().sum_all().unwrap();

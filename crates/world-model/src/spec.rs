@@ -71,6 +71,8 @@ pub struct TrainOptions {
     pub device: ComputeDevice,
     /// What sees in place of the line's own camera encoder; it is not trained.
     pub encoder: Option<FrozenEncoder>,
+    /// The size of the network.
+    pub size: Size,
 }
 
 impl Default for TrainOptions {
@@ -84,6 +86,7 @@ impl Default for TrainOptions {
             minutes_max: None,
             device: ComputeDevice::cpu(),
             encoder: None,
+            size: Size::nano(),
         }
     }
 }
@@ -124,8 +127,18 @@ impl Size {
         }
     }
 
-    /// For tests: learns in seconds, little.
+    /// About 4 M parameters: for several cameras or hundreds of tags.
     pub const fn tiny() -> Self {
+        Self { width: 192, heads: 6, encoder_layers: 5, latent: 128, ..Self::nano() }
+    }
+
+    /// About 15 M parameters, for a computer with cores or a GPU to spare.
+    pub const fn small() -> Self {
+        Self { width: 320, heads: 10, encoder_layers: 6, predictor_layers: 6, latent: 192, ..Self::nano() }
+    }
+
+    /// Learns in seconds, little: for tests, and for lines of a few tags.
+    pub const fn least() -> Self {
         Self {
             width: 16,
             heads: 2,
@@ -156,6 +169,8 @@ pub struct Progress {
     pub held_back_loss: Option<f32>,
     /// The effective rank of the held-back states after the last whole epoch.
     pub effective_rank: Option<f32>,
+    /// How long the network takes at most at the pace so far; it ends sooner where nothing more is learned.
+    pub seconds_left: Option<f64>,
     /// What is being done.
     pub stage: &'static str,
 }

@@ -389,8 +389,8 @@ pub(crate) mod tests_support {
                 Tick { line: LineId(0), index: t, time, tags: readings, cameras: Vec::new() }
             })
             .collect();
-        let options = TrainOptions { epochs_max: 1, ..TrainOptions::default() };
-        let trained = crate::train_sized(&spec, &[ticks.clone()], &options, Size::tiny(), &mut |_| true);
+        let options = TrainOptions { epochs_max: 1, size: Size::least(), ..TrainOptions::default() };
+        let trained = crate::train(&spec, &[ticks.clone()], &options, &mut |_| true);
         let mut stream = trained.expect("the line can be learned").stream();
         ticks[..300].iter().for_each(|tick| drop(stream.step(tick)));
         stream

@@ -23,7 +23,7 @@ use crate::model::{Inner, PlantModel, TagParts};
 use crate::normalise::{Kind, Scaling, usable};
 use crate::readout::QUANTILES;
 use crate::residual::{Fit, Plan, Residuals, SOURCES, Snapshot, TagModels, TagState};
-use crate::spec::{ModelSpec, Progress, Size, TICKS_MIN, TrainError, TrainOptions};
+use crate::spec::{ModelSpec, Progress, TICKS_MIN, TrainError, TrainOptions};
 
 /// Below this effective rank the state says next to nothing.
 const RANK_MIN: f32 = 1.5;
@@ -35,22 +35,6 @@ const UNSETTLED: usize = 20;
 const TOKENS_GIB_MAX: u32 = 8;
 /// Latent errors move with things that do not matter; their limit lies this much higher.
 const LATENT_MARGIN: f32 = 1.3;
-
-/// Trains a model of the smallest size from runs of normal running, each a contiguous series of ticks.
-///
-/// `progress` is called often; when it gives false, training stops, and the checkpoint holds what was learned.
-///
-/// # Errors
-/// When there is too little to learn from, ticks are not the line's, the model collapsed or is worse than persistence, or
-/// training was stopped.
-pub fn train(
-    spec: &ModelSpec,
-    runs: &[Vec<Tick>],
-    options: &TrainOptions,
-    progress: &mut dyn FnMut(&Progress) -> bool,
-) -> Result<PlantModel, TrainError> {
-    train_sized(spec, runs, options, Size::nano(), progress)
-}
 
 /// What is known of the tags after the regressions were fitted.
 struct TagHistory {
@@ -69,17 +53,20 @@ struct TagHistory {
     scale: Vec<f32>,
 }
 
-/// The same with a network of a chosen size.
+/// Trains a model from runs of normal running, each a contiguous series of ticks.
+///
+/// `progress` is called often; when it gives false, training stops, and the checkpoint holds what was learned.
 ///
 /// # Errors
-/// See [`train`].
-pub fn train_sized(
+/// When there is too little to learn from, ticks are not the line's, the model collapsed or is worse than persistence, or
+/// training was stopped.
+pub fn train(
     spec: &ModelSpec,
     runs: &[Vec<Tick>],
     options: &TrainOptions,
-    size: Size,
     progress: &mut dyn FnMut(&Progress) -> bool,
 ) -> Result<PlantModel, TrainError> {
+    let size = options.size;
     let ticks: Vec<&Tick> = runs.iter().flatten().collect();
     check(spec, &ticks)?;
     let mut stage = |stage: &'static str, step: usize, steps: usize| {
@@ -91,6 +78,7 @@ pub fn train_sized(
             loss: 0.0,
             held_back_loss: None,
             effective_rank: None,
+            seconds_left: None,
             stage,
         };
         if progress(&report) { Ok(()) } else { Err(TrainError::Stopped { epochs: 0 }) }

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use checkpoint::Checkpoint;
 use line::*;
 use sightglass_world_model::vjepa2::Vjepa2;
-use sightglass_world_model::{ComputeDevice, DeviceChoice, Latents, PlantModel, Size, TrainOptions, train_sized};
+use sightglass_world_model::{ComputeDevice, DeviceChoice, Latents, PlantModel, Size, TrainOptions, train};
 
 fn furthest(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
@@ -50,8 +50,8 @@ fn a_model_says_the_same_on_every_device() {
 fn training_goes_the_same_way_by_fused_and_by_plain_operations() {
     let runs = [run(1_000, 1, true, Fault::None, 0)];
     let losses = |device: ComputeDevice| {
-        let options = TrainOptions { epochs_max: 2, device, ..TrainOptions::default() };
-        let model = train_sized(&spec(true), &runs, &options, Size::tiny(), &mut |_| true).unwrap();
+        let options = TrainOptions { epochs_max: 2, device, size: Size::least(), ..TrainOptions::default() };
+        let model = train(&spec(true), &runs, &options, &mut |_| true).unwrap();
         model.card().epochs.iter().flat_map(|e| [e.training, e.held_back]).collect::<Vec<f32>>()
     };
     let (fused, plain) = (losses(ComputeDevice::cpu()), losses(ComputeDevice::cpu_plain()));

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use sightglass_protocol::{CameraId, HORIZONS, LineId, Quality, Role, TagId, TagReading, Tick, UtcNanos};
 use sightglass_world_model::{
     AdviceRequest, Aim, CameraSpec, Course, ForesightError, Lever, ModelSpec, PlantModel, Side, Size, Stream, TagSpec,
-    TrainOptions, Unseen, train_sized,
+    TrainOptions, Unseen, train,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -114,8 +114,8 @@ fn model() -> &'static PlantModel {
     static MODEL: OnceLock<PlantModel> = OnceLock::new();
     MODEL.get_or_init(|| {
         let runs: Vec<Vec<Tick>> = (1..=6).map(|seed| Line::new(seed).busy(1_500)).collect();
-        let options = TrainOptions { epochs_max: 1, ..TrainOptions::default() };
-        train_sized(&spec(), &runs, &options, Size::tiny(), &mut |_| true).unwrap()
+        let options = TrainOptions { epochs_max: 1, size: Size::least(), ..TrainOptions::default() };
+        train(&spec(), &runs, &options, &mut |_| true).unwrap()
     })
 }
 

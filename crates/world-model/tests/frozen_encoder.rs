@@ -10,7 +10,7 @@ use checkpoint::Checkpoint;
 use line::*;
 use sightglass_protocol::Quality;
 use sightglass_world_model::{
-    CardEncoder, ComputeDevice, FrozenEncoder, LoadError, ModelSpec, PlantModel, Size, TrainOptions, train_sized,
+    CardEncoder, ComputeDevice, FrozenEncoder, LoadError, ModelSpec, PlantModel, Size, TrainOptions, train,
 };
 
 /// A small one, whose first weight of the first norm is `weight`.
@@ -21,9 +21,10 @@ fn encoder(weight: f32) -> FrozenEncoder {
 }
 
 fn trained_with(encoder: Option<&FrozenEncoder>, spec: &ModelSpec) -> PlantModel {
-    let options = TrainOptions { epochs_max: 1, encoder: encoder.cloned(), ..TrainOptions::default() };
+    let encoder = encoder.cloned();
+    let options = TrainOptions { epochs_max: 1, encoder, size: Size::least(), ..TrainOptions::default() };
     let runs = [run(1_600, 1, !spec.cameras.is_empty(), Fault::None, 0)];
-    train_sized(spec, &runs, &options, Size::tiny(), &mut |_| true).unwrap()
+    train(spec, &runs, &options, &mut |_| true).unwrap()
 }
 
 /// One that sees through `encoder(0.25)`, and one that sees by itself.
@@ -65,7 +66,7 @@ fn a_model_remembers_its_frozen_encoder_and_comes_back_with_no_other() {
 #[test]
 fn the_network_sees_through_it_and_learns_a_projection_only() {
     let [frozen, own] = models();
-    let (width, size) = (24, Size::tiny());
+    let (width, size) = (24, Size::least());
     // The own encoder's layer is gone, and its projection of a tubelet's 1,176 values has become one of a token's.
     let layer = 8 * size.width * size.width;
     assert_eq!(own.parameters() - frozen.parameters(), layer + (1_176 - width) * size.width);

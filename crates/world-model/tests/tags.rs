@@ -4,7 +4,7 @@ mod line;
 
 use line::*;
 use sightglass_protocol::{HORIZONS, Quality, Role, ScorePart};
-use sightglass_world_model::{LoadError, Output, PlantModel, TrainError};
+use sightglass_world_model::{ComputeDevice, LoadError, Output, PlantModel, TrainError, TrainOptions, train};
 
 const TRAINING: usize = 2_600;
 
@@ -214,25 +214,42 @@ fn training_that_cannot_work_says_why() {
 }
 
 #[test]
-fn training_goes_on_from_its_checkpoint() {
+fn training_that_was_stopped_goes_on_to_the_bit_as_if_it_had_not() {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = options(3);
-    options.checkpoint = Some(folder.path().join("checkpoint"));
+    let file = |name: &str| folder.path().join(name);
     let runs = [run(TRAINING, 1, false, Fault::None, 0)];
-    let size = sightglass_world_model::Size::tiny();
     let spec = spec(false);
-    let stopped = sightglass_world_model::train_sized(&spec, &runs, &options, size, &mut |p| p.epoch < 3);
-    assert!(matches!(stopped, Err(TrainError::Stopped { epochs: 2 })), "{stopped:?}");
-    let mut first = None;
-    let model = sightglass_world_model::train_sized(&spec, &runs, &options, size, &mut |p| {
-        first = first.or((p.stage == "network").then_some(p.epoch));
-        true
-    });
-    assert_eq!(first, Some(3));
-    assert_eq!(model.unwrap().card().epochs.len(), 3);
-    options.seed += 1;
-    let other = sightglass_world_model::train_sized(&spec, &runs, &options, size, &mut |_| true);
-    assert!(matches!(other, Err(TrainError::Checkpoint { .. })));
+    let saved = |model: sightglass_world_model::PlantModel, name: &str| {
+        model.save(&file(name)).unwrap();
+        std::fs::read(file(name)).unwrap()
+    };
+    for device in [ComputeDevice::cpu(), ComputeDevice::cpu_plain()] {
+        let mut options = TrainOptions { device, ..options(3) };
+        let whole = saved(train(&spec, &runs, &options, &mut |_| true).unwrap(), "whole");
+        options.checkpoint = Some(file("checkpoint"));
+        let stopped = train(&spec, &runs, &options, &mut |p| p.epoch < 3);
+        assert!(matches!(stopped, Err(TrainError::Stopped { epochs: 2 })), "{stopped:?}");
+        let (mut first, mut left) = (None, Vec::new());
+        let resumed = train(&spec, &runs, &options, &mut |p| {
+            if p.stage == "network" {
+                first = first.or(Some(p.epoch));
+                left.extend(p.seconds_left);
+            }
+            true
+        });
+        assert_eq!(first, Some(3));
+        assert!(left.len() > 3 && left.last() == Some(&0.0), "{left:?}");
+        assert!(saved(resumed.unwrap(), "resumed") == whole);
+        let other = train(&spec, &runs, &TrainOptions { epochs_max: 4, ..options.clone() }, &mut |_| true);
+        assert!(
+            matches!(&other, Err(TrainError::Checkpoint { reason, .. }) if reason.contains("3 epochs")),
+            "{other:?}"
+        );
+        options.seed += 1;
+        let other = train(&spec, &runs, &options, &mut |_| true);
+        assert!(matches!(other, Err(TrainError::Checkpoint { .. })), "{other:?}");
+        std::fs::remove_file(file("checkpoint")).unwrap();
+    }
 }
 
 #[test]

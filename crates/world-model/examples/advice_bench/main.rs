@@ -12,7 +12,7 @@ mod line;
 
 use std::process::ExitCode;
 
-use sightglass_world_model::{PlantModel, Size, TrainOptions, train_sized};
+use sightglass_world_model::{PlantModel, Size, TrainOptions, train};
 
 use advice::{Start, Upset, Who};
 
@@ -69,8 +69,8 @@ fn run(arguments: &Arguments) -> Result<Vec<String>, String> {
     let spec = line::spec();
     println!("training on {TRAINING_RUNS} simulated runs of {TRAINING_MINUTES} min, tags only");
     let runs = line::training(arguments.seed, TRAINING_RUNS, TRAINING_MINUTES);
-    let options = TrainOptions { seed: arguments.seed, epochs_max: 1, ..TrainOptions::default() };
-    let model = train_sized(&spec, &runs, &options, Size::tiny(), &mut |_| true).map_err(|e| e.to_string())?;
+    let options = TrainOptions { seed: arguments.seed, epochs_max: 1, size: Size::least(), ..TrainOptions::default() };
+    let model = train(&spec, &runs, &options, &mut |_| true).map_err(|e| e.to_string())?;
     let (mut figures, mut missed) = (Vec::new(), Vec::new());
     bands(&model, arguments.seed, &mut figures, &mut missed)?;
     lines(&model, arguments, &mut figures, &mut missed)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sightglass_protocol::tick::MODEL_PIXELS;
 use sightglass_protocol::{CameraId, CameraReading, Frame, LineId, Quality, Role, TagId, TagReading, Tick, UtcNanos};
 use sightglass_world_model::{
-    CameraSpec, ModelSpec, Output, PlantModel, Size, Stream, TagSpec, TrainError, TrainOptions, train_sized,
+    CameraSpec, ModelSpec, Output, PlantModel, Size, Stream, TagSpec, TrainError, TrainOptions, train,
 };
 
 pub const SECOND: i64 = 1_000_000_000;
@@ -147,11 +147,11 @@ pub fn picture(t: usize, time: UtcNanos, lamp_gone: bool, brighter: i32, noise: 
 }
 
 pub fn options(epochs_max: usize) -> TrainOptions {
-    TrainOptions { epochs_max, ..TrainOptions::default() }
+    TrainOptions { epochs_max, size: Size::least(), ..TrainOptions::default() }
 }
 
 pub fn trained(spec: &ModelSpec, runs: &[Vec<Tick>], epochs_max: usize) -> Result<PlantModel, TrainError> {
-    train_sized(spec, runs, &options(epochs_max), Size::tiny(), &mut |_| true)
+    train(spec, runs, &options(epochs_max), &mut |_| true)
 }
 
 pub fn outputs(stream: &mut Stream, ticks: &[Tick]) -> Vec<Output> {
