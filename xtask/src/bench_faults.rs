@@ -12,7 +12,7 @@ use crate::simulated_run::{self, in_parallel};
 use crate::workspace::Workspace;
 
 /// As `sightglass demo --fault` names them.
-const FAULTS: [&str; 10] = [
+pub(crate) const FAULTS: [&str; 10] = [
     "pump-cavitation",
     "valve-stiction",
     "tank-leak",
@@ -27,7 +27,7 @@ const FAULTS: [&str; 10] = [
 /// As `sightglass demo --change` names them.
 const CHANGES: [&str; 4] = ["setpoint-change", "planned-stop", "change-over", "daylight"];
 /// How long a fault is there to be found, in seconds.
-const FAULT_S: f64 = 120.0;
+pub(crate) const FAULT_S: f64 = 120.0;
 /// What runs without a fault and without a change are called.
 const NORMAL: &str = "normal running";
 

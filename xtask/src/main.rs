@@ -6,9 +6,11 @@
 
 mod asked;
 mod bench_advice;
+mod bench_data;
 mod bench_faults;
 mod bench_history;
 mod bench_physics;
+mod bench_tick;
 mod bench_train;
 mod bench_vjepa2;
 mod check_cuda;
@@ -73,6 +75,8 @@ enum Command {
 enum Bench {
     /// Forecasts to any horizon, and advice that brings disturbed lines back, beside doing nothing and their controllers
     Advice(bench_advice::Arguments),
+    /// How much normal running it takes to find the faults of the simulated line
+    Data(bench_data::Arguments),
     /// Which faults of the simulated line are found, after how long, and what is flagged that is none
     Faults(bench_faults::Arguments),
     /// Whether what cannot happen surprises more than what can
@@ -80,6 +84,8 @@ enum Bench {
     /// The historian beside plain SQLite rows, DuckDB and Parquet files
     #[command(subcommand)]
     History(bench_history::What),
+    /// A tick of the nano model, for one camera and for sixteen
+    Tick(bench_tick::Arguments),
     /// A step of training the plant model's network, beside PyTorch
     Train(bench_train::Arguments),
     /// V-JEPA 2 beside PyTorch: a clip, and a tick of a live stream
@@ -106,9 +112,11 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&workspace, arguments),
         Command::Test(arguments) => test::run_tests(&workspace, &arguments),
         Command::Bench(Bench::Advice(arguments)) => bench_advice::run(&workspace, &arguments),
+        Command::Bench(Bench::Data(arguments)) => bench_data::run(&workspace, &arguments),
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
         Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
         Command::Bench(Bench::Physics(arguments)) => bench_physics::run(&workspace, &arguments),
+        Command::Bench(Bench::Tick(arguments)) => bench_tick::run(&workspace, &arguments),
         Command::Bench(Bench::Train(arguments)) => bench_train::run(&workspace, &arguments),
         Command::Bench(Bench::Vjepa2(arguments)) => bench_vjepa2::run(&workspace, &arguments),
         Command::Torture(Torture::Flips(arguments)) => torture_flips::run(&workspace, &arguments),

@@ -28,7 +28,7 @@ pub(crate) fn output(command: &mut Command) -> Outcome<String> {
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .could_not(&format!("run `{}`", line(command)))?;
+        .could_not(format_args!("run `{}`", line(command)))?;
     if !output.status.success() {
         return Err(format!("`{}` failed ({})", line(command), output.status));
     }

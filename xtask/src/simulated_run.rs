@@ -1,5 +1,6 @@
 //! Runs of the engine on the simulated line, in simulated time.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,14 +36,27 @@ pub(crate) fn in_parallel<T: Sync, R: Send + Sync>(
         .collect()
 }
 
-/// Runs the engine's demonstration with `--json`; what it prints, its summary last.
+/// Runs the engine's demonstration with `--json` and the shipped model; what it prints, its summary last.
 pub(crate) fn lines(workspace: &Workspace, seed: u64, options: &[&str]) -> Outcome<Vec<Value>> {
+    lines_with(workspace, None, seed, options)
+}
+
+/// The same with the model in the folder `models`.
+pub(crate) fn lines_with(
+    workspace: &Workspace,
+    models: Option<&Path>,
+    seed: u64,
+    options: &[&str],
+) -> Outcome<Vec<Value>> {
     step(format_args!("seed {seed}: {}", options.join(" ")));
     let mut engine = Command::new(workspace.program("sightglass"));
     engine
         .current_dir(&workspace.root)
         .args(["demo", "--headless", "--json", "--seed", &seed.to_string()])
         .args(options);
+    if let Some(models) = models {
+        engine.env("SIGHTGLASS_MODELS", models);
+    }
     let text = crate::process::output(&mut engine)?;
     text.lines().map(|line| serde_json::from_str(line).could_not("read what the engine prints")).collect()
 }

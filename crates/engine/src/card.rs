@@ -35,6 +35,18 @@ pub(crate) fn spinner(what: &str) -> ProgressBar {
     spinner
 }
 
+/// One line on how far training is: the step, its loss, what held-back data say, and the time that is left at most.
+fn described(step: &Progress) -> String {
+    let mut text = format!("{} {}/{}", step.stage, step.step, step.steps);
+    let Some(left) = step.seconds_left else { return text };
+    text.push_str(&format!(" loss {:.4}", step.loss));
+    if let Some((loss, rank)) = step.held_back_loss.zip(step.effective_rank) {
+        text.push_str(&format!(", held back {loss:.4}, effective rank {rank:.1}"));
+    }
+    text.push_str(&format!(", at most {:.0} min left", (left / 60.0).ceil()));
+    text
+}
+
 /// Trains with a progress bar, writes model, card and curves, and prints the card.
 ///
 /// # Errors
@@ -52,8 +64,7 @@ pub(crate) fn train_and_write(
     let model = train(spec, runs, options, &mut |step: &Progress| {
         progress.set_length(step.epochs_max as u64);
         progress.set_position(step.epoch as u64);
-        let held_back = step.held_back_loss.map_or(String::new(), |loss| format!(", held back {loss:.4}"));
-        progress.set_message(format!("{} {}/{} loss {:.4}{held_back}", step.stage, step.step, step.steps, step.loss));
+        progress.set_message(described(step));
         true
     })?;
     progress.finish_and_clear();

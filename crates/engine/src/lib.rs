@@ -19,6 +19,7 @@ mod judge;
 mod kept_plant;
 mod line;
 mod live;
+mod low_priority;
 mod model_files;
 mod notice;
 #[cfg(test)]

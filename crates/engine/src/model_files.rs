@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use sightglass_plant::{Device, EncoderChoice, Plant};
+use sightglass_plant::{Device, EncoderChoice, ModelSize, Plant};
 use sightglass_protocol::LineId;
-use sightglass_world_model::{CameraSpec, ComputeDevice, DeviceChoice, FrozenEncoder, ModelSpec, PlantModel, TagSpec};
+use sightglass_world_model::{
+    CameraSpec, ComputeDevice, DeviceChoice, FrozenEncoder, ModelSpec, PlantModel, Size, TagSpec,
+};
 
 use crate::EngineError;
 
@@ -80,6 +82,15 @@ pub(crate) fn encoder(plant: &Plant) -> Result<Option<FrozenEncoder>, EngineErro
     match &plant.model.encoder {
         Some(EncoderChoice::Vjepa2(path)) => Ok(Some(FrozenEncoder::load_vjepa2(path)?)),
         None => Ok(None),
+    }
+}
+
+/// The size of network that the plant asks for.
+pub(crate) const fn size(plant: &Plant) -> Size {
+    match plant.model.size {
+        ModelSize::Nano => Size::nano(),
+        ModelSize::Tiny => Size::tiny(),
+        ModelSize::Small => Size::small(),
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use sightglass_ingest::{IngestEvent, LinePipeline, PipelineOptions, RecordOptions, player::Player};
-use sightglass_plant::{Camera, CameraFeed, Device, Line, ModelChoice, Plant, Retention};
+use sightglass_plant::{Camera, CameraFeed, Device, Line, ModelChoice, ModelSize, Plant, Retention};
 use sightglass_protocol::{
     CameraId, LineId, UtcNanos,
     time::{MILLISECOND, SECOND},
@@ -63,6 +63,7 @@ fn plant(launch: String) -> Plant {
             path: None,
             false_alarms_per_week: 1.0,
             device: Device::Cpu,
+            size: ModelSize::Nano,
             seed: 1,
             epochs_max: 1,
             encoder: None,

@@ -25,8 +25,8 @@ pub use modbus::{
     ModbusTable, ModbusType, WordOrder,
 };
 pub use model::{
-    AdviceLimits, Camera, CameraFeed, Device, EncoderChoice, Line, ModelChoice, Plant, Retention, SampleFile,
-    SampleFormat, SampleLayout, Source, SourceKind, Tag,
+    AdviceLimits, Camera, CameraFeed, Device, EncoderChoice, Line, ModelChoice, ModelSize, Plant, Retention,
+    SampleFile, SampleFormat, SampleLayout, Source, SourceKind, Tag,
 };
 pub use mqtt::{
     JsonPath, JsonStep, JsonTime, MqttAddress, MqttAddressError, MqttBroker, MqttPayload, MqttTls, MqttVersion,

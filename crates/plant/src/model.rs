@@ -195,6 +195,8 @@ pub struct ModelChoice {
     pub false_alarms_per_week: f64,
     /// Where to compute.
     pub device: Device,
+    /// The size of the network.
+    pub size: ModelSize,
     /// The seed of training.
     pub seed: u64,
     /// The most epochs of training.
@@ -208,6 +210,18 @@ pub struct ModelChoice {
 pub enum EncoderChoice {
     /// A V-JEPA 2: the folder of its checkpoint, or one `.safetensors` file with `config.json` beside it.
     Vjepa2(PathBuf),
+}
+
+/// How large a network is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ModelSize {
+    /// About a million parameters: one camera and some tens of tags on one core.
+    #[default]
+    Nano,
+    /// About four million: several cameras, or hundreds of tags.
+    Tiny,
+    /// About fifteen million: with cores or a GPU to spare.
+    Small,
 }
 
 /// Where the model computes.

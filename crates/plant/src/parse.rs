@@ -14,8 +14,8 @@ use sightglass_protocol::{
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    AdviceLimits, Camera, CameraFeed, Device, EncoderChoice, Line, ModelChoice, Plant, PlantErrors, Retention, Source,
-    Tag,
+    AdviceLimits, Camera, CameraFeed, Device, EncoderChoice, Line, ModelChoice, ModelSize, Plant, PlantErrors,
+    Retention, Source, Tag,
     section::{At, Complaints, HOUR, MINUTE, Section, nearest, number_of},
     source::source_keys,
     variables::expand,
@@ -60,6 +60,8 @@ const ROLES: [(&str, Role); 4] =
     [("measurement", Role::Measurement), ("setpoint", Role::Setpoint), ("output", Role::Output), ("mode", Role::Mode)];
 const DEVICES: [(&str, Device); 4] =
     [("auto", Device::Auto), ("cpu", Device::Cpu), ("cuda", Device::Cuda), ("metal", Device::Metal)];
+const SIZES: [(&str, ModelSize); 3] =
+    [("nano", ModelSize::Nano), ("tiny", ModelSize::Tiny), ("small", ModelSize::Small)];
 
 /// Reads and checks a plant file.
 ///
@@ -431,7 +433,7 @@ impl<'a> Parser<'a> {
     }
 
     fn model(&self, root: &'a DeTable<'a>) -> ModelChoice {
-        let keys = ["path", "false_alarms_per_week", "device", "seed", "epochs", "encoder"];
+        let keys = ["path", "false_alarms_per_week", "device", "size", "seed", "epochs", "encoder"];
         let section = self.single(root, "model", "[model]", &keys);
         let section = section.as_ref();
         let whole = |key, low, high, default| section.and_then(|s| s.whole(key, low, high)).unwrap_or(default);
@@ -441,6 +443,7 @@ impl<'a> Parser<'a> {
                 .and_then(|s| s.number("false_alarms_per_week", 0.0, FALSE_ALARMS_PER_WEEK_MAX, true))
                 .unwrap_or(1.0),
             device: section.and_then(|s| s.choice("device", &DEVICES)).unwrap_or_default(),
+            size: section.and_then(|s| s.choice("size", &SIZES)).unwrap_or_default(),
             seed: whole("seed", 0, i64::MAX as u64, 1),
             epochs_max: whole("epochs", 1, EPOCHS_MAX, EPOCHS_DEFAULT) as usize,
             encoder: section.and_then(|s| self.encoder(s)),

@@ -5,8 +5,9 @@ use std::fmt::{Display, Write};
 use sightglass_protocol::Role;
 
 use crate::{
-    AdviceLimits, CameraFeed, Device, EncoderChoice, JsonTime, ModbusDevice, ModbusFraming, MqttBroker, MqttPayload,
-    MqttVersion, OpcUaServer, OpcUaUser, Plant, SampleFormat, SampleLayout, SourceKind, WordOrder, source::joined,
+    AdviceLimits, CameraFeed, Device, EncoderChoice, JsonTime, ModbusDevice, ModbusFraming, ModelSize, MqttBroker,
+    MqttPayload, MqttVersion, OpcUaServer, OpcUaUser, Plant, SampleFormat, SampleLayout, SourceKind, WordOrder,
+    source::joined,
 };
 
 /// The text of a plant file that reads back as `plant`, without its retention: it is for replaying what was recorded.
@@ -28,6 +29,12 @@ pub fn to_text(plant: &Plant) -> String {
         Device::Metal => "metal",
     };
     text.quoted("device", device);
+    let size = match plant.model.size {
+        ModelSize::Nano => "nano",
+        ModelSize::Tiny => "tiny",
+        ModelSize::Small => "small",
+    };
+    text.quoted("size", size);
     text.plain("seed", plant.model.seed);
     text.plain("epochs", plant.model.epochs_max);
     if let Some(EncoderChoice::Vjepa2(path)) = &plant.model.encoder {

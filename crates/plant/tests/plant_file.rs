@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 use sightglass_plant::{
-    AdviceLimits, CameraFeed, Device, EncoderChoice, FILE_BYTES_MAX, JsonTime, ModbusDevice, ModbusFraming, MqttBroker,
-    MqttPayload, MqttTls, MqttVersion, OpcUaPolicy, OpcUaSecurity, OpcUaServer, OpcUaUser, Plant, PlantErrors,
-    SampleFile, SampleFormat, SampleLayout, SecretRef, SourceKind, TAGS_MAX, WordOrder, load, parse, to_text,
+    AdviceLimits, CameraFeed, Device, EncoderChoice, FILE_BYTES_MAX, JsonTime, ModbusDevice, ModbusFraming, ModelSize,
+    MqttBroker, MqttPayload, MqttTls, MqttVersion, OpcUaPolicy, OpcUaSecurity, OpcUaServer, OpcUaUser, Plant,
+    PlantErrors, SampleFile, SampleFormat, SampleLayout, SecretRef, SourceKind, TAGS_MAX, WordOrder, load, parse,
+    to_text,
 };
 use sightglass_protocol::{CameraId, LineId, Roi, Role, TagId};
 
@@ -34,7 +35,7 @@ fn a_good_file_becomes_the_plant_it_describes() {
     assert_eq!(plant.name, "Bottling hall");
     assert_eq!(plant.model.path, Some(PathBuf::from("/plants/one/models/line.safetensors")));
     assert_eq!((plant.model.false_alarms_per_week, plant.model.device), (0.5, Device::Cpu));
-    assert_eq!((plant.model.seed, plant.model.epochs_max), (7, 12));
+    assert_eq!((plant.model.size, plant.model.seed, plant.model.epochs_max), (ModelSize::Small, 7, 12));
     assert_eq!(plant.model.encoder, Some(EncoderChoice::Vjepa2("/plants/one/models/vjepa2".into())));
     let kept = plant.retention;
     assert_eq!((kept.samples_days, kept.samples_gib, kept.video_days, kept.video_gib), (30.0, 1.5, 2.0, 5.0));

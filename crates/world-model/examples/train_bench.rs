@@ -5,28 +5,22 @@
 //! trains nano for an epoch on a made-up line of one camera and tags, writes the weights to FILE, and tells the sizes of a
 //! step. From then on the line `steps COUNT` asks for so many more. `cargo xtask bench train` asks, beside PyTorch.
 
+mod made_up_line;
+
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use made_up_line::MadeUpLine;
 use serde_json::{Value, json};
-use sightglass_protocol::tick::MODEL_PIXELS;
-use sightglass_protocol::{CameraId, CameraReading, Frame, LineId, Quality, Role, TagId, TagReading, Tick, UtcNanos};
-use sightglass_world_model::{CameraSpec, ModelSpec, Progress, Size, TagSpec, TrainError, TrainOptions, train};
+use sightglass_world_model::{Progress, Size, TrainError, TrainOptions, train};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-const SECOND: i64 = 1_000_000_000;
 /// As many as the simulated bottling line has.
-const MEASUREMENTS: usize = 14;
-const SETPOINTS: usize = 3;
+const LINE: MadeUpLine = MadeUpLine { measurements: 14, setpoints: 3, cameras: 1 };
 /// Enough for windows in every fold.
 const TICKS: usize = 2400;
-/// Pictures that are shown in turn.
-const PICTURES: usize = 8;
 /// Few steps an epoch, so that the first one soon ends and leaves a checkpoint.
 const STEPS_PER_EPOCH: usize = 5;
 
@@ -47,70 +41,12 @@ fn main() -> Outcome<()> {
         ..TrainOptions::default()
     };
     let mut clock = Clock::default();
-    match train(&spec(), &[ticks(seed)], &options, &mut |progress| clock.tick(progress)) {
+    match train(&LINE.spec(), &[LINE.ticks(TICKS, seed)], &options, &mut |progress| clock.tick(progress)) {
         // When nothing more is asked.
         Err(TrainError::Stopped { .. }) => clock.problem.map_or(Ok(()), Err),
         Err(problem) => Err(problem.into()),
         Ok(_) => Err("training ended before it was told to".into()),
     }
-}
-
-fn spec() -> ModelSpec {
-    let tag = |i: usize| TagSpec {
-        id: TagId(i as u32),
-        name: format!("tag {i}"),
-        unit: String::new(),
-        role: if i < MEASUREMENTS { Role::Measurement } else { Role::Setpoint },
-        range: Some((-5.0, 5.0)),
-        excluded: false,
-    };
-    ModelSpec {
-        line: LineId(0),
-        tick_ns: SECOND,
-        tags: (0..MEASUREMENTS + SETPOINTS).map(tag).collect(),
-        cameras: vec![CameraSpec { id: CameraId(0), name: "camera".to_owned() }],
-    }
-}
-
-/// Measurements that follow setpoints, which change now and then, and pictures of noise.
-fn ticks(seed: u64) -> Vec<Tick> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let side = MODEL_PIXELS as usize;
-    let pictures: Vec<Arc<[u8]>> =
-        (0..PICTURES).map(|_| (0..side * side * 3).map(|_| rng.random::<u8>()).collect()).collect();
-    let mut values = [0f64; MEASUREMENTS + SETPOINTS];
-    (0..TICKS)
-        .map(|t| {
-            for i in 0..values.len() {
-                let noise = rng.random::<f64>() - 0.5;
-                if i < MEASUREMENTS {
-                    values[i] += 0.2 * (values[MEASUREMENTS + i % SETPOINTS] - values[i]) + noise;
-                } else if rng.random::<f64>() < 0.02 {
-                    values[i] = 4.0 * noise;
-                }
-            }
-            let time = UtcNanos(t as i64 * SECOND);
-            let frame = |half: usize| Frame {
-                camera: CameraId(0),
-                time,
-                width: MODEL_PIXELS,
-                height: MODEL_PIXELS,
-                pixels: pictures[(2 * t + half) % PICTURES].clone(),
-            };
-            let reading = |(i, &value)| TagReading { tag: TagId(i as u32), value, age_ns: 0, quality: Quality::Good };
-            Tick {
-                line: LineId(0),
-                index: t as u64,
-                time,
-                tags: values.iter().enumerate().map(reading).collect(),
-                cameras: vec![CameraReading {
-                    camera: CameraId(0),
-                    frames: vec![frame(0), frame(1)],
-                    quality: Quality::Good,
-                }],
-            }
-        })
-        .collect()
 }
 
 /// Measures from report to report, and waits for what is asked in between.

@@ -17,6 +17,7 @@ mod calibration;
 mod camera_encoder;
 mod card;
 mod classics;
+mod combine;
 mod device;
 mod drift;
 mod file;

@@ -280,12 +280,17 @@ pub(crate) struct TagModels {
 /// Rows that are summed at once, so that the regressions can share the cores.
 const ROWS: usize = 256;
 
+/// A row that waits to be summed: its fold, its inputs, its outputs.
+type Row = (usize, Vec<f64>, Vec<f64>);
+/// Regressions fitted without each fold, and on all.
+type Fitted = (Vec<Ridge>, Ridge);
+
 /// Sums for all regressions, one set a fold.
 pub(crate) struct Fit<'a> {
     plan: &'a Plan,
     /// By regression (horizons, then the static one), then fold.
     grams: Vec<Vec<Gram>>,
-    rows: Vec<Vec<(usize, Vec<f64>, Vec<f64>)>>,
+    rows: Vec<Vec<Row>>,
     state: TagState,
 }
 
@@ -347,7 +352,7 @@ impl<'a> Fit<'a> {
             .enumerate()
             .map(|(i, folds)| Ridge::fit(folds, if i == last { static_linear } else { linear }))
             .collect();
-        let gather = |pick: &dyn Fn(&(Vec<Ridge>, Ridge)) -> Ridge| TagModels {
+        let gather = |pick: &dyn Fn(&Fitted) -> Ridge| TagModels {
             ahead: fitted[..last].iter().map(pick).collect(),
             from_actions: pick(&fitted[last]),
         };

@@ -10,6 +10,7 @@ use sightglass_protocol::{
 use crate::actions::ActionCode;
 use crate::appearance::AppearanceState;
 use crate::camera_encoder::{PATCHES, SIDE};
+use crate::combine::norm;
 use crate::drift::DriftState;
 use crate::foresight::ForesightError;
 use crate::foresight::calibrate::Calibrated;
@@ -326,7 +327,7 @@ impl Stream {
         ]
         .map(|(part, score)| (part, bounded(score)))
         .to_vec();
-        surprise.score = surprise.parts.iter().map(|(_, score)| *score).fold(0.0, f32::max);
+        surprise.score = bounded(norm([latent_score, appearance, residual.max(drift)].map(bounded)));
         let forecast = model.tags.as_ref().map(|parts| {
             let tags = (0..parts.plan.tags)
                 .map(|m| TagForecast {
@@ -390,7 +391,7 @@ pub(crate) mod tests_support {
             })
             .collect();
         let options = TrainOptions { epochs_max: 1, size: Size::least(), ..TrainOptions::default() };
-        let trained = crate::train(&spec, &[ticks.clone()], &options, &mut |_| true);
+        let trained = crate::train(&spec, std::slice::from_ref(&ticks), &options, &mut |_| true);
         let mut stream = trained.expect("the line can be learned").stream();
         ticks[..300].iter().for_each(|tick| drop(stream.step(tick)));
         stream

@@ -12,6 +12,7 @@ use crate::calibration::{Cut, FOLDS, limit, robust_scale};
 use crate::camera_encoder::PATCHES;
 use crate::card::{Card, CardEncoder, CardMethod, CardTag, OneStepError};
 use crate::classics::{COMPARED_TAGS_MAX, compare};
+use crate::combine::Gathered;
 use crate::drift::Drift;
 use crate::file::FORMAT;
 use crate::foresight::calibrate::{self, Calibrated, Evidence};
@@ -93,29 +94,35 @@ pub fn train(
     let (history, mut inputs) = regress(plan, &scaling, &layout, &ticks, &cut);
 
     let mut extrapolated = false;
-    // Each kind of evidence keeps its own rate, so that restless tags do not blunt the cameras, nor the reverse.
-    let mut highest = vec![0f32; ticks.len()];
+    // Each kind of evidence keeps its own rate, so that restless tags do not blunt the cameras, nor the reverse; then
+    // all together keep it once more.
+    let mut gathered = Gathered::new(ticks.len());
     let mut factor = 1f32;
     let mut drift = None;
     if history.plan.tags > 0 {
         let (mut fitted, scores, beyond) = Drift::fit(history.plan.tags, spec.tick_ns, &history.residuals, &cut);
         fitted.factor = cut.factor(&scores);
         factor = factor.max(fitted.factor);
-        raise(&mut highest, &scores, fitted.factor);
+        gathered.add(&scores, fitted.factor);
         extrapolated |= beyond;
         drift = Some(fitted);
     }
-    let mut looks = Vec::new();
+    let mut looks: Vec<Option<Appearance>> = Vec::new();
+    let mut highest_look = None;
     for camera in 0..spec.cameras.len() {
         stage("appearance", camera + 1, spec.cameras.len())?;
         let fitted = Appearance::fit(camera, &ticks, &cut, spec.tick_ns, options.seed);
         looks.push(fitted.map(|(mut look, scores, beyond)| {
             look.factor = cut.factor(&scores);
             factor = factor.max(look.factor);
-            raise(&mut highest, &scores, look.factor);
+            let highest = highest_look.get_or_insert_with(|| vec![0f32; ticks.len()]);
+            highest.iter_mut().zip(&scores).for_each(|(h, s)| *h = h.max(s / look.factor));
             extrapolated |= beyond;
             look
         }));
+    }
+    if let Some(scores) = &highest_look {
+        gathered.add(scores, 1.0);
     }
 
     let mut notes = Vec::new();
@@ -152,13 +159,21 @@ pub fn train(
     let mut read_outs: Vec<Option<[Vec<f32>; 3]>> = vec![None; ticks.len()];
     let mut rank = None;
     if let Some(latent) = &mut latent {
-        let states = calibrate_latent(latent, &lessons, &cut, &mut read_outs)?;
+        let (states, highest) = calibrate_latent(latent, &lessons, &cut, &mut read_outs)?;
+        gathered.add(&highest, latent.factor);
         let found = crate::sigreg::effective_rank(&states, shape.size.latent);
         if found < RANK_MIN && ticks.len() >= TICKS_TO_COMPARE {
             return Err(TrainError::Collapsed { effective_rank: found, bound: RANK_MIN });
         }
         rank = Some(found);
     }
+    let mut together = gathered.norms();
+    let joint = cut.factor(&together);
+    together.iter_mut().for_each(|norm| *norm /= joint);
+    factor *= joint;
+    drift.iter_mut().for_each(|drift: &mut Drift| drift.factor *= joint);
+    looks.iter_mut().flatten().for_each(|look| look.factor *= joint);
+    latent.iter_mut().for_each(|latent| latent.factor *= joint);
     let coverage = calibrate_bands(&mut bands, &history, &cut, &read_outs);
     let errors = (history.plan.tags > 0).then(|| errors_ahead(&bands, &history, &cut, &read_outs));
     let one_step_error = errors.map(|errors| errors[0]);
@@ -216,7 +231,7 @@ pub fn train(
         methods,
         coverage: coverage.map(|c| c.map(&rounded)),
         false_alarms_wanted: options.false_alarms_per_week,
-        false_alarms_seen: rounded(false_alarms(&highest, &cut, spec.tick_ns)),
+        false_alarms_seen: rounded(false_alarms(&together, &cut, spec.tick_ns)),
         calibration_hours: rounded(ticks.len() as f64 * spec.tick_ns as f64 / 3.6e12),
         extrapolated,
         overall_factor: factor,
@@ -342,13 +357,14 @@ fn pairs(ranges: &[Range<usize>], horizon: usize) -> impl Iterator<Item = (usize
     ranges.iter().flat_map(move |r| (r.start..r.end.saturating_sub(horizon)).map(move |t| (t, t + horizon)))
 }
 
-/// Streams the held-back ranges: limits of latent errors, and the read-out at each of their ticks. Gives the fused states.
+/// Streams the held-back ranges: limits of latent errors, and the read-out at each of their ticks. Gives the fused states,
+/// and the highest score of each tick under a factor of 1.
 fn calibrate_latent(
     latent: &mut Latent,
     lessons: &Lessons<'_>,
     cut: &Cut,
     read_outs: &mut [Option<[Vec<f32>; 3]>],
-) -> Result<Vec<f32>, TrainError> {
+) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
     let (modalities, patches) = (latent.limits.len(), latent.patch_limits.len());
     let mut errors = vec![vec![f32::NAN; lessons.ticks.len()]; modalities + patches];
     let mut states = Vec::new();
@@ -382,7 +398,7 @@ fn calibrate_latent(
         latent.patch_limits.fill(f32::INFINITY);
         latent.factor = 1.0;
     }
-    Ok(states)
+    Ok((states, highest))
 }
 
 /// Chooses where the read-out is used and widens bands to what they say. Gives the share of values inside, measured on
@@ -533,11 +549,6 @@ fn compared_notes(methods: &[CardMethod], tags: usize) -> Vec<String> {
     let said = others.iter().map(|other| (other, better(other))).filter(|(_, lost)| !lost.is_empty());
     said.map(|(other, lost)| format!("{} forecasts better than the model {} ticks ahead", other.name, lost.join(", ")))
         .collect()
-}
-
-/// Raises `highest` to what `scores` are under their factor.
-fn raise(highest: &mut [f32], scores: &[f32], factor: f32) {
-    highest.iter_mut().zip(scores).for_each(|(h, s)| *h = h.max(s / factor));
 }
 
 /// Excursions above the limit a week: the limit is fitted on every other block and held against the rest.

@@ -39,6 +39,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
     {
         return Err(EngineError::Usage(format!("--from {from} is not before --to {to}")));
     }
+    crate::low_priority::stand_back()?;
     let device = model_files::device(&plant)?;
     for line in &plant.lines {
         let out = match (&arguments.out, model_files::path(&plant, line.id)) {
@@ -67,6 +68,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
             minutes_max: arguments.minutes_max,
             device: device.clone(),
             encoder: model_files::encoder(&plant)?,
+            size: model_files::size(&plant),
         };
         let runs = contiguous(ticks, line.tick_ns);
         super::print::line(card::train_and_write(&model_files::spec(&plant, line.id), &runs, &options, &out)?);

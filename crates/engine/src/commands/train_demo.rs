@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use sightglass_plant_sim::{Change, ChangeEvent, Scenario, SimOptions};
 use sightglass_protocol::{LineId, Tick, UtcNanos, time::SECOND};
-use sightglass_world_model::{ComputeDevice, TrainOptions};
+use sightglass_world_model::{ComputeDevice, Size, TrainOptions};
 
 use crate::sim_feed::SimFeed;
 use crate::{EngineError, card, demo_plant, model_files, tick_source};
@@ -71,6 +71,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), EngineError> {
         // Whatever this PC has, the shipped model is the same.
         device: ComputeDevice::cpu(),
         encoder: None,
+        size: Size::nano(),
     };
     super::print::line(card::train_and_write(&model_files::spec(&plant, line), &runs, &options, &arguments.out)?);
     let manifest = write_manifest(&arguments.out)?;
