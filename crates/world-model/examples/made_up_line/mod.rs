@@ -45,15 +45,20 @@ impl MadeUpLine {
         let side = MODEL_PIXELS as usize;
         let pictures: Vec<Arc<[u8]>> =
             (0..PICTURES).map(|_| (0..side * side * 3).map(|_| rng.random::<u8>()).collect()).collect();
-        let mut values = vec![0f64; self.measurements + self.setpoints];
+        let mut settled = vec![0f64; self.measurements + self.setpoints];
         (0..count)
             .map(|t| {
-                for i in 0..values.len() {
+                let mut values = Vec::with_capacity(settled.len());
+                for i in 0..settled.len() {
                     let noise = rng.random::<f64>() - 0.5;
                     if i < self.measurements {
-                        values[i] += 0.2 * (values[self.measurements + i % self.setpoints] - values[i]) + noise;
-                    } else if rng.random::<f64>() < 0.02 {
-                        values[i] = 4.0 * noise;
+                        settled[i] += 0.2 * (settled[self.measurements + i % self.setpoints] - settled[i]);
+                        values.push(settled[i] + noise);
+                    } else {
+                        if rng.random::<f64>() < 0.02 {
+                            settled[i] = 4.0 * noise;
+                        }
+                        values.push(settled[i]);
                     }
                 }
                 let time = UtcNanos(t as i64 * SECOND);
