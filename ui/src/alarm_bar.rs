@@ -16,7 +16,8 @@ use crate::{
 
 /// Height of the bar.
 pub(crate) const POINTS: f32 = 42.0;
-const KINDS: [AdvisoryKind; 3] = [AdvisoryKind::Process, AdvisoryKind::Sensor, AdvisoryKind::Camera];
+const KINDS: [AdvisoryKind; 4] =
+    [AdvisoryKind::Process, AdvisoryKind::Model, AdvisoryKind::Sensor, AdvisoryKind::Camera];
 
 /// Shows the bar.
 pub(crate) fn show(ui: &mut Ui, answers: &Answers, view: &ViewState, link: &LinkState, commands: &mut Vec<Command>) {

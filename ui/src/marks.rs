@@ -11,10 +11,11 @@ pub(crate) const fn kind_colour(palette: &Palette, kind: AdvisoryKind) -> Color3
         AdvisoryKind::Process => palette.process,
         AdvisoryKind::Sensor => palette.sensor,
         AdvisoryKind::Camera => palette.camera,
+        AdvisoryKind::Model => palette.model,
     }
 }
 
-/// A diamond for the process, a triangle for a sensor, a square for a camera.
+/// A diamond for the process, a triangle for a sensor, a square for a camera, a ring for the model.
 pub(crate) fn paint_kind(painter: &Painter, center: Pos2, side: f32, kind: AdvisoryKind, colour: Color32) {
     let half = side / 2.0;
     match kind {
@@ -36,6 +37,7 @@ pub(crate) fn paint_kind(painter: &Painter, center: Pos2, side: f32, kind: Advis
         AdvisoryKind::Camera => {
             painter.rect_filled(Rect::from_center_size(center, Vec2::splat(side * 0.82)), 1.0, colour)
         }
+        AdvisoryKind::Model => painter.circle_stroke(center, side * 0.36, Stroke::new(side * 0.2, colour)),
     };
 }
 

@@ -40,7 +40,9 @@ pub(crate) struct Palette {
     pub(crate) sensor: Color32,
     /// An advisory about a camera.
     pub(crate) camera: Color32,
-    /// Letters on one of the three colours above.
+    /// An advisory about what the model does not know.
+    pub(crate) model: Color32,
+    /// Letters on one of the four colours above.
     pub(crate) on_colour: Color32,
     /// The frame of a replay.
     pub(crate) replay: Color32,
@@ -71,6 +73,7 @@ const LIGHT: Palette = Palette {
     process: Color32::from_rgb(0xb8, 0x14, 0x48),
     sensor: Color32::from_rgb(0xa8, 0x5c, 0x00),
     camera: Color32::from_rgb(0x62, 0x3c, 0xae),
+    model: Color32::from_rgb(0x0b, 0x66, 0x60),
     on_colour: grey(0xff),
     replay: Color32::from_rgb(0x0f, 0x5a, 0xa8),
     on_replay: grey(0xff),
@@ -95,6 +98,7 @@ const DARK: Palette = Palette {
     process: Color32::from_rgb(0xff, 0x5a, 0x8a),
     sensor: Color32::from_rgb(0xff, 0xb0, 0x3a),
     camera: Color32::from_rgb(0xb4, 0x96, 0xff),
+    model: Color32::from_rgb(0x52, 0xd0, 0xc0),
     on_colour: grey(0x14),
     replay: Color32::from_rgb(0x2f, 0x86, 0xdc),
     on_replay: grey(0x08),

@@ -115,7 +115,8 @@ async fn overview(shared: &Shared) -> Result<Overview, String> {
 fn state_of(open: &[Advisory]) -> Option<LineState> {
     open.iter()
         .map(|advisory| match advisory.kind {
-            AdvisoryKind::Process => LineState::Advisory,
+            // What the model does not know may be a fault all the same.
+            AdvisoryKind::Process | AdvisoryKind::Model => LineState::Advisory,
             AdvisoryKind::Sensor | AdvisoryKind::Camera => LineState::SensorAdvisory,
         })
         .max()

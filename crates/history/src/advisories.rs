@@ -21,7 +21,9 @@ use crate::{
 
 /// The format's version: the first byte of a body.
 const VERSION: u8 = 1;
-const KINDS: [AdvisoryKind; 3] = [AdvisoryKind::Process, AdvisoryKind::Sensor, AdvisoryKind::Camera];
+/// By their numbers in the file.
+const KINDS: [AdvisoryKind; 4] =
+    [AdvisoryKind::Process, AdvisoryKind::Sensor, AdvisoryKind::Camera, AdvisoryKind::Model];
 
 /// A cause as stored: in the file's ids.
 #[derive(Serialize, Deserialize)]

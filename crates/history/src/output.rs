@@ -276,6 +276,8 @@ pub(crate) fn decode_surprises(body: &[u8], line: LineId, ids: &Ids) -> Result<V
             parts: Vec::new(),
             tags: Vec::new(),
             patches: Vec::new(),
+            // What people set is stored as samples, and the ground of an advisory with its causes.
+            unknown_ground: Vec::new(),
             settled,
         })
         .collect();

@@ -1,6 +1,8 @@
 //! What an open advisory rests on, and how its causes follow from that.
 
-use sightglass_protocol::{Advisory, AdvisoryKind, Cause, LineInfo, PatchMap, PlantInfo, Subject, Surprise, UtcNanos};
+use sightglass_protocol::{
+    Advisory, AdvisoryKind, Cause, LineInfo, PatchMap, PlantInfo, Subject, Surprise, UnknownGround, UtcNanos,
+};
 
 use crate::{
     MonitorOptions,
@@ -18,6 +20,10 @@ const CAUSE_SHARE_MIN: f32 = 0.02;
 const CAMERA_SHARE_MIN: f32 = 0.9;
 /// … and more than this share of the patches is above the limit, as behind a dirty lens.
 const CAMERA_SPREAD_MIN: f32 = 0.6;
+/// An advisory is about the model's own ignorance when at least this share of its ticks lay on unknown ground …
+const GROUND_SHARE_MIN: f32 = 0.5;
+/// … which then takes this share of the evidence.
+const GROUND_SHARE: f32 = 0.5;
 /// A peak is reported when it rises by this much.
 const PEAK_REPORT_RATIO: f32 = 1.1;
 /// The causes whose change is reported.
@@ -47,6 +53,9 @@ pub(crate) struct Case {
     over_ticks: u32,
     ticks: u32,
     sureness_sum: f32,
+    /// Ticks over the limit on ground that the model does not know, and that ground.
+    ground_ticks: u32,
+    ground: Vec<UnknownGround>,
     peak: Option<Surprise>,
     reported_peak: f32,
     reported_kind: AdvisoryKind,
@@ -74,6 +83,8 @@ impl Case {
             over_ticks: 0,
             ticks: 0,
             sureness_sum: 0.0,
+            ground_ticks: 0,
+            ground: Vec::new(),
             peak: None,
             reported_peak: advisory.peak,
             reported_kind: advisory.kind,
@@ -137,6 +148,10 @@ impl Case {
         self.sureness_sum += 0.5 + 0.5 * above.clamp(0.0, 1.0);
         advisory.confidence = (self.sureness_sum / self.ticks.max(1) as f32).clamp(0.0, 1.0);
         advisory.last_seen = time;
+        if !surprise.unknown_ground.is_empty() {
+            self.ground_ticks += 1;
+            self.ground.clone_from(&surprise.unknown_ground);
+        }
         if self.peak.is_none() || score > advisory.peak {
             advisory.peak = score;
             self.peak = Some(surprise.clone());
@@ -164,7 +179,12 @@ impl Case {
             self.sums.iter().enumerate().filter(|(at, _)| context.positions.is_camera(*at)).map(|(_, sum)| *sum).sum();
         let spread = self.spread_sum / self.over_ticks.max(1) as f32;
         let is_camera = total > 0.0 && cameras >= CAMERA_SHARE_MIN * total && spread > CAMERA_SPREAD_MIN;
-        advisory.kind = if is_camera { AdvisoryKind::Camera } else { AdvisoryKind::Process };
+        let is_model = self.ground_ticks as f32 >= GROUND_SHARE_MIN * self.over_ticks as f32 && self.ground_ticks > 0;
+        advisory.kind = match (is_camera, is_model) {
+            (true, _) => AdvisoryKind::Camera,
+            (false, true) => AdvisoryKind::Model,
+            (false, false) => AdvisoryKind::Process,
+        };
 
         let (tags, maps) = self.peak.as_ref().map_or((&[][..], &[][..]), |peak| (&peak.tags[..], &peak.patches[..]));
         advisory.causes = ranked
@@ -193,6 +213,20 @@ impl Case {
                 }
             })
             .collect();
+        if advisory.kind == AdvisoryKind::Model {
+            advisory.causes.iter_mut().for_each(|cause| cause.share *= 1.0 - GROUND_SHARE);
+            advisory.causes.splice(
+                0..0,
+                self.ground.iter().map(|ground| Cause {
+                    subject: Subject::Tag(ground.tag),
+                    share: GROUND_SHARE / self.ground.len() as f32,
+                    predicted: None,
+                    actual: Some(ground.value),
+                    reason: wording::ground_reason(ground, context.plant),
+                }),
+            );
+            advisory.causes.truncate(CAUSES_MAX);
+        }
         let is_cause =
             |map: &&PatchMap| advisory.causes.iter().any(|cause| cause.subject == Subject::Camera(map.camera));
         advisory.patches = maps.iter().filter(is_cause).cloned().collect();

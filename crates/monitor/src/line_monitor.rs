@@ -142,7 +142,8 @@ impl Monitor {
     pub fn line_state(&self) -> LineState {
         if !self.has_data {
             LineState::NoData
-        } else if self.open.iter().any(|advisory| advisory.kind == AdvisoryKind::Process) {
+        } else if self.open.iter().any(|advisory| matches!(advisory.kind, AdvisoryKind::Process | AdvisoryKind::Model))
+        {
             LineState::Advisory
         } else if !self.open.is_empty() {
             LineState::SensorAdvisory

@@ -1,6 +1,8 @@
 //! What an advisory says, in the field's words.
 
-use sightglass_protocol::{AdvisoryKind, Band, Cause, PatchMap, PlantInfo, ScorePart, Subject, TagSurprise};
+use sightglass_protocol::{
+    AdvisoryKind, Band, Cause, PatchMap, PlantInfo, ScorePart, Subject, TagSurprise, UnknownGround,
+};
 
 /// How many further causes a title names.
 const TITLE_OTHERS_MAX: usize = 2;
@@ -26,6 +28,18 @@ pub(crate) fn tag_reason(surprise: &TagSurprise) -> String {
         ScorePart::Drift => format!("drifting {side}"),
         _ => side.to_owned(),
     }
+}
+
+/// Why a setpoint or mode is a cause: where it stands, and where it stood in training.
+pub(crate) fn ground_reason(ground: &UnknownGround, plant: &PlantInfo) -> String {
+    let unit = plant.tags.get(ground.tag.index()).map_or("", |tag| tag.unit.as_str());
+    let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+    let number = |value: f64| format!("{}", (value * 1e3).round() / 1e3);
+    let stretch = |&(low, high): &(f64, f64)| {
+        if low == high { number(low) } else { format!("{} to {}", number(low), number(high)) }
+    };
+    let seen = ground.seen.iter().map(stretch).collect::<Vec<_>>().join(" or ");
+    format!("at {}{unit} was never seen in training ({seen}{unit})", number(ground.value))
 }
 
 /// Why a camera is a cause: how much of the picture, and where.
@@ -67,7 +81,7 @@ pub(crate) fn title(kind: AdvisoryKind, causes: &[Cause], line_name: &str, plant
     };
     let first_name = name(first.subject, plant);
     let mut title = match (kind, first.subject) {
-        (AdvisoryKind::Process, Subject::Tag(_)) => format!("{first_name} {}", first.reason),
+        (AdvisoryKind::Process | AdvisoryKind::Model, Subject::Tag(_)) => format!("{first_name} {}", first.reason),
         _ => format!("{first_name}: {}", first.reason),
     };
     let named: Vec<&str> = others

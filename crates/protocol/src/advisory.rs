@@ -17,6 +17,8 @@ pub enum AdvisoryKind {
     Sensor,
     /// A camera does not deliver what it sees.
     Camera,
+    /// The line is run in a way that training never showed, so that it is the model which does not know.
+    Model,
 }
 
 impl AdvisoryKind {
@@ -26,6 +28,7 @@ impl AdvisoryKind {
             Self::Process => "process",
             Self::Sensor => "sensor",
             Self::Camera => "camera",
+            Self::Model => "model",
         }
     }
 }

@@ -21,7 +21,9 @@ pub use advisory::{Advisory, AdvisoryChange, AdvisoryId, AdvisoryKind, Cause, Su
 pub use health::{Health, HealthState};
 pub use ids::{CameraId, LineId, TagId};
 pub use plant_info::{CameraInfo, LineInfo, PlantInfo, Roi, Role, TagInfo};
-pub use prediction::{Band, Forecast, HORIZONS, PatchMap, ScorePart, Surprise, TagForecast, TagSurprise};
+pub use prediction::{
+    Band, Forecast, HORIZONS, PatchMap, ScorePart, Surprise, TagForecast, TagSurprise, UnknownGround,
+};
 pub use quality::{Quality, TimeSource};
 pub use sample::Sample;
 pub use tick::{CameraReading, Frame, TagReading, Tick};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Advisory, CameraId, Forecast, Health, LineId, PatchMap, PlantInfo, Quality, TagId, UtcNanos};
 
 /// Changes with every incompatible change of the messages.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 /// The largest message that either side accepts, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 

@@ -95,6 +95,17 @@ pub struct PatchMap {
     pub part: ScorePart,
 }
 
+/// A setpoint or mode that stands where it never stood in training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnknownGround {
+    /// Which.
+    pub tag: TagId,
+    /// Where it stands, in its unit.
+    pub value: f64,
+    /// Where it stood in training, low and high of each stretch, in its unit.
+    pub seen: Vec<(f64, f64)>,
+}
+
 /// How unexpected one tick was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Surprise {
@@ -110,6 +121,8 @@ pub struct Surprise {
     pub tags: Vec<TagSurprise>,
     /// One map a camera that had pictures.
     pub patches: Vec<PatchMap>,
+    /// What people have set that the model has no experience of; what it says of such a tick is of little weight.
+    pub unknown_ground: Vec<UnknownGround>,
     /// False while the model has not yet seen enough of the run to judge; nothing is raised on it.
     pub settled: bool,
 }

@@ -49,6 +49,11 @@ pub(crate) struct Actions {
 }
 
 impl Setpoint {
+    /// How far a value lies outside of training, in shares of the span.
+    fn outside(&self, value: f64) -> f64 {
+        (self.low - value).max(value - self.high).max(0.0) / self.span
+    }
+
     fn scaled(&self, value: f64) -> f32 {
         ((value - (self.low + self.high) / 2.0) / self.span * 2.0).clamp(-4.0, 4.0) as f32
     }
@@ -113,7 +118,7 @@ impl ActionCode {
         for (i, s) in self.setpoints.iter().enumerate() {
             let value = usable(&tick.tags[s.at]).unwrap_or_else(|| held(i, (s.low + s.high) / 2.0));
             actions.values.push(s.scaled(value));
-            let outside = (s.low - value).max(value - s.high).max(0.0) / s.span;
+            let outside = s.outside(value);
             if outside > BEYOND_SHARE {
                 actions.unknown = actions.unknown.max(1.0 + 6.0 * outside.min(2.0) as f32);
             }
@@ -128,6 +133,17 @@ impl ActionCode {
             actions.raw.push(value);
         }
         actions
+    }
+
+    /// What of the actions at a tick training never showed: its tag in the line's order, the value, and where it was.
+    pub(crate) fn unknown(&self, actions: &Actions) -> Vec<(usize, f64, Vec<(f64, f64)>)> {
+        let (setpoints, modes) = actions.raw.split_at(self.setpoints.len());
+        let beyond = self.setpoints.iter().zip(setpoints).filter(|(s, value)| s.outside(**value) > BEYOND_SHARE);
+        let setpoints = beyond.map(|(s, &value)| (s.at, value, vec![(s.low, s.high)]));
+        let modes = self.modes.iter().zip(modes).filter(|(mode, value)| !mode.values.contains(value));
+        setpoints
+            .chain(modes.map(|(mode, &value)| (mode.at, value, mode.values.iter().map(|&v| (v, v)).collect())))
+            .collect()
     }
 
     /// Appends [`Actions::values`] for raw values, setpoints then modes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sightglass_protocol::{
     Band, CameraReading, Forecast, HORIZONS, PatchMap, Quality, ScorePart, Surprise, TagForecast, TagId, TagReading,
-    TagSurprise, Tick,
+    TagSurprise, Tick, UnknownGround,
 };
 
 use crate::actions::ActionCode;
@@ -197,6 +197,7 @@ impl Stream {
             parts: Vec::new(),
             tags: Vec::new(),
             patches: Vec::new(),
+            unknown_ground: Vec::new(),
             settled: false,
         }
     }
@@ -228,6 +229,7 @@ impl Stream {
             parts: Vec::new(),
             tags: Vec::new(),
             patches: Vec::new(),
+            unknown_ground: Vec::new(),
             settled: state.seen >= model.settle_ticks,
         };
         let values = model.scaling.moving_values(tick);
@@ -243,6 +245,9 @@ impl Stream {
             (residual, drift) = (scores.residual, scores.drift);
             moving_scores = scores.tags;
             linear = parts.models.forecast(&parts.plan, &state.tags);
+            let beyond = state.tags.actions().map(|actions| parts.plan.code.unknown(actions)).unwrap_or_default();
+            let ground = |(at, value, seen): (usize, _, _)| UnknownGround { tag: model.spec.tags[at].id, value, seen };
+            surprise.unknown_ground = beyond.into_iter().map(ground).collect();
         }
         for (i, &at) in model.scaling.watched.iter().enumerate() {
             let actual = usable(&tick.tags[at]);

@@ -3,7 +3,7 @@
 mod line;
 
 use line::*;
-use sightglass_protocol::{HORIZONS, Quality, Role, ScorePart};
+use sightglass_protocol::{HORIZONS, Quality, Role, ScorePart, UtcNanos};
 use sightglass_world_model::{ComputeDevice, LoadError, Output, PlantModel, TrainError, TrainOptions, train};
 
 const TRAINING: usize = 2_600;
@@ -281,4 +281,19 @@ fn tags_that_are_identical_or_absent_do_no_harm() {
     assert!(outputs.iter().all(|o| o.surprise.parts.iter().all(|(_, s)| s.is_finite())));
     assert!(outputs[299].surprise.parts.iter().any(|(part, _)| *part == ScorePart::Drift));
     assert_eq!(model.card().longest_hold_ticks[FIXED], TRAINING as f32);
+}
+
+#[test]
+fn what_people_set_beyond_training_is_named_with_where_it_was() {
+    let model = model();
+    let mut ticks = run(300, 23, false, Fault::None, 0);
+    let mut stream = model.stream();
+    assert!(outputs(&mut stream, &ticks).iter().all(|o| o.surprise.unknown_ground.is_empty()));
+    let mut beyond = ticks.pop().unwrap();
+    beyond.index += 1;
+    beyond.time = UtcNanos(beyond.time.0 + SECOND);
+    (beyond.tags[SETPOINT].value, beyond.tags[MODE].value) = (80.0, 2.0);
+    let ground = stream.step(&beyond).surprise.unknown_ground;
+    let named: Vec<_> = ground.iter().map(|g| (g.tag.index(), g.value, g.seen.clone())).collect();
+    assert_eq!(named, [(SETPOINT, 80.0, vec![(40.0, 60.0)]), (MODE, 2.0, vec![(1.0, 1.0)])]);
 }

@@ -108,6 +108,7 @@ fn surprise(second: i64) -> Surprise {
         parts: Vec::new(),
         tags: Vec::new(),
         patches: Vec::new(),
+        unknown_ground: Vec::new(),
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn output(second: i64) -> (Option<Forecast>, Surprise) {
         } else {
             Vec::new()
         },
+        unknown_ground: Vec::new(),
         settled: second > 30,
     };
     // Some ticks have no forecast.

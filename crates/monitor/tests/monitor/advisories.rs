@@ -3,8 +3,8 @@
 use crate::line::{CAMERA, FLOW, LEVEL, MODE, PUMP, Run, SPEED_SETPOINT, TEMPERATURE, plant};
 use sightglass_monitor::{Monitor, MonitorOptions, OPEN_MAX};
 use sightglass_protocol::{
-    AdvisoryChange, AdvisoryId, AdvisoryKind, CameraId, Quality, Subject, TagId, TagInfo, TagReading, UtcNanos,
-    message::LineState, time::SECOND,
+    AdvisoryChange, AdvisoryId, AdvisoryKind, CameraId, Quality, Subject, TagId, TagInfo, TagReading, UnknownGround,
+    UtcNanos, message::LineState, time::SECOND,
 };
 
 fn tag(position: usize) -> Subject {
@@ -250,6 +250,40 @@ fn evidence_all_over_the_picture_and_nowhere_else_is_about_the_camera() {
     assert_eq!(advisory.kind, AdvisoryKind::Camera);
     assert_eq!(advisory.title, "filler-camera: picture unlike normal running almost everywhere");
     assert_eq!(run.monitor.line_state(), LineState::SensorAdvisory);
+}
+
+#[test]
+fn surprise_on_ground_that_training_never_showed_is_the_models_ignorance_and_says_what_is_set() {
+    let mut run = Run::new();
+    run.quiet(10);
+    let ground =
+        UnknownGround { tag: TagId::from_index(SPEED_SETPOINT), value: 92.5, seen: vec![(20.0, 60.0), (70.0, 70.0)] };
+    let on_ground = |run: &Run, score: f32| {
+        let mut surprise = run.surprise(score, &[(FLOW, score + 0.3)]);
+        surprise.unknown_ground = vec![ground.clone()];
+        surprise
+    };
+    for _ in 0..10 {
+        let surprise = on_ground(&run, 0.9);
+        run.observe(Some(&surprise));
+    }
+    assert_eq!(run.opened(), 0, "what a person did raises nothing by itself");
+    for _ in 0..6 {
+        let surprise = on_ground(&run, 1.8);
+        run.observe(Some(&surprise));
+    }
+    let advisory = &run.monitor.open()[0];
+    assert_eq!(advisory.kind, AdvisoryKind::Model);
+    assert_eq!(
+        advisory.title,
+        "speed_setpoint at 92.5 % was never seen in training (20 to 60 or 70 %), with flow_feed"
+    );
+    let causes: Vec<_> = advisory.causes.iter().map(|cause| (cause.subject, cause.share, cause.actual)).collect();
+    assert_eq!(causes[0], (Subject::Tag(TagId::from_index(SPEED_SETPOINT)), 0.5, Some(92.5)));
+    assert_eq!((causes[1].0, causes[1].1), (Subject::Tag(TagId::from_index(FLOW)), 0.5));
+    assert_eq!(run.monitor.line_state(), LineState::Advisory, "it may be a fault all the same");
+    run.steps(20, 1.8, &[(FLOW, 2.1)]);
+    assert_eq!(run.monitor.open()[0].kind, AdvisoryKind::Process, "most of it was on known ground");
 }
 
 #[test]

@@ -144,6 +144,7 @@ impl Run {
                 scores: patches,
                 part: ScorePart::Appearance,
             }],
+            unknown_ground: Vec::new(),
             settled: true,
         }
     }

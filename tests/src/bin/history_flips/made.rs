@@ -241,6 +241,7 @@ fn output(second: i64) -> (Option<Forecast>, Surprise) {
             scores: (0..64).map(|patch| patch as f32 + value).collect(),
             part: ScorePart::Appearance,
         }],
+        unknown_ground: Vec::new(),
         settled: second > 30,
     };
     (Some(forecast), surprise)
