@@ -48,6 +48,16 @@ pub(crate) struct Actions {
     pub(crate) unknown: f32,
 }
 
+/// A setpoint or mode that stands where it never stood in training.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Beyond {
+    /// The tag in the line's order.
+    pub(crate) at: usize,
+    pub(crate) value: f64,
+    /// Where it was, low and high of each stretch.
+    pub(crate) seen: Vec<(f64, f64)>,
+}
+
 impl Setpoint {
     /// How far a value lies outside of training, in shares of the span.
     fn outside(&self, value: f64) -> f64 {
@@ -135,15 +145,18 @@ impl ActionCode {
         actions
     }
 
-    /// What of the actions at a tick training never showed: its tag in the line's order, the value, and where it was.
-    pub(crate) fn unknown(&self, actions: &Actions) -> Vec<(usize, f64, Vec<(f64, f64)>)> {
+    /// What of the actions at a tick training never showed.
+    pub(crate) fn unknown(&self, actions: &Actions) -> Vec<Beyond> {
         let (setpoints, modes) = actions.raw.split_at(self.setpoints.len());
         let beyond = self.setpoints.iter().zip(setpoints).filter(|(s, value)| s.outside(**value) > BEYOND_SHARE);
-        let setpoints = beyond.map(|(s, &value)| (s.at, value, vec![(s.low, s.high)]));
+        let setpoints = beyond.map(|(s, &value)| Beyond { at: s.at, value, seen: vec![(s.low, s.high)] });
         let modes = self.modes.iter().zip(modes).filter(|(mode, value)| !mode.values.contains(value));
-        setpoints
-            .chain(modes.map(|(mode, &value)| (mode.at, value, mode.values.iter().map(|&v| (v, v)).collect())))
-            .collect()
+        let modes = modes.map(|(mode, &value)| Beyond {
+            at: mode.at,
+            value,
+            seen: mode.values.iter().map(|&seen| (seen, seen)).collect(),
+        });
+        setpoints.chain(modes).collect()
     }
 
     /// Appends [`Actions::values`] for raw values, setpoints then modes.

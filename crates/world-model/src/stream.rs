@@ -7,7 +7,7 @@ use sightglass_protocol::{
     TagSurprise, Tick, UnknownGround,
 };
 
-use crate::actions::ActionCode;
+use crate::actions::{ActionCode, Beyond};
 use crate::appearance::AppearanceState;
 use crate::camera_encoder::{PATCHES, SIDE};
 use crate::combine::norm;
@@ -246,7 +246,7 @@ impl Stream {
             moving_scores = scores.tags;
             linear = parts.models.forecast(&parts.plan, &state.tags);
             let beyond = state.tags.actions().map(|actions| parts.plan.code.unknown(actions)).unwrap_or_default();
-            let ground = |(at, value, seen): (usize, _, _)| UnknownGround { tag: model.spec.tags[at].id, value, seen };
+            let ground = |Beyond { at, value, seen }| UnknownGround { tag: model.spec.tags[at].id, value, seen };
             surprise.unknown_ground = beyond.into_iter().map(ground).collect();
         }
         for (i, &at) in model.scaling.watched.iter().enumerate() {

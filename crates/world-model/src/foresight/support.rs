@@ -460,7 +460,7 @@ mod tests {
         let values: Vec<Vec<f32>> =
             raw.iter().enumerate().map(|(t, r)| vec![r[0] as f32 / 3.0 + (t % 7) as f32 / 50.0]).collect();
         let (since, fold): (Vec<u32>, Vec<usize>) = (0..800).map(|t| (t % 20, t as usize / 100 % 4)).unzip();
-        let runs = [0..800];
+        let runs = std::iter::once(0..800).collect::<Vec<_>>();
         let seen = Seen { values: &values, coded: &coded, raw: &raw, since: &since, fold: &fold, runs: &runs };
         let support = Support::fit(&code, 1, &seen);
         let (together, apart) = ([6.0, 6.0], [9.0, 2.0]);
