@@ -12,6 +12,9 @@ use crate::vjepa2::Vjepa2Error;
 /// The fewest ticks from which anything can be learned.
 pub const TICKS_MIN: usize = 16;
 
+/// The most moving tags that a line's model predicts: the regressions' memory grows with their square (1 GiB at this many).
+pub const MOVING_TAGS_MAX: usize = 512;
+
 /// What a line consists of. The order of tags and cameras is their order in a `Tick`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelSpec {
@@ -189,6 +192,17 @@ pub enum TrainError {
     /// No tag and no camera that the model could watch.
     #[error("there is nothing to watch: the line has no camera, and no measurement or output that is not excluded")]
     NothingToWatch,
+    /// More tags move than the regressions have room for.
+    #[error(
+        "{moving} tags of the line move, a model predicts at most {max}: mark those that matter least with 'exclude = true', \
+         or divide the line into several"
+    )]
+    TooManyTags {
+        /// Tags that move in the given data.
+        moving: usize,
+        /// The most.
+        max: usize,
+    },
     /// A tick does not have the line's tags or cameras.
     #[error("the tick at {time} has {got} {what} where the line has {want}: the recording is of another plant")]
     OtherLine {

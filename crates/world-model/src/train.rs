@@ -24,12 +24,14 @@ use crate::model::{Inner, PlantModel, TagParts};
 use crate::normalise::{Kind, Scaling, usable};
 use crate::readout::QUANTILES;
 use crate::residual::{Fit, Plan, Residuals, SOURCES, Snapshot, TagModels, TagState};
-use crate::spec::{ModelSpec, Progress, TICKS_MIN, TrainError, TrainOptions};
+use crate::spec::{MOVING_TAGS_MAX, ModelSpec, Progress, TICKS_MIN, TrainError, TrainOptions};
 
 /// Below this effective rank the state says next to nothing.
 const RANK_MIN: f32 = 1.5;
 /// Fewer ticks than this are too few to refuse a model for its errors on them.
 const TICKS_TO_COMPARE: usize = 200;
+/// A mode that was on for less has not shown what is normal in it, in seconds.
+const MODE_SECONDS_MIN: f64 = 300.0;
 /// A stream's first ticks in a held-back range, which have no context yet.
 const UNSETTLED: usize = 20;
 /// A frozen encoder's tokens of all ticks are kept in memory while the network learns, up to this size.
@@ -87,6 +89,9 @@ pub fn train(
     let lengths: Vec<usize> = runs.iter().map(Vec::len).collect();
     let cut = Cut::new(&lengths, spec.tick_ns, options.false_alarms_per_week);
     let scaling = Scaling::fit(spec, ticks.iter().copied());
+    if scaling.moving.len() > MOVING_TAGS_MAX {
+        return Err(TrainError::TooManyTags { moving: scaling.moving.len(), max: MOVING_TAGS_MAX });
+    }
     let code = ActionCode::fit(spec, ticks.iter().copied());
     let layout = Layout::new(spec, &scaling);
     let plan = Plan::new(&scaling, code, options.seed);
@@ -198,6 +203,7 @@ pub fn train(
             Kind::Unseen => notes.push(format!("tag '{name}' was hardly ever seen: it is not judged")),
         }
     }
+    notes.extend(short_modes(spec, &history.plan.code, &ticks));
     let settle_ticks = match (ticks.len() < 400, history.plan.tags > 0) {
         (true, _) => 4,
         (false, true) => 24,
@@ -246,6 +252,24 @@ pub fn train(
     let encoder = encoder.cloned();
     let inner = Inner { spec: spec.clone(), scaling, layout, tags, looks, latent, encoder, settle_ticks, card };
     Ok(PlantModel { inner: Arc::new(inner) })
+}
+
+/// What an engineer should know of modes that training hardly showed.
+fn short_modes(spec: &ModelSpec, code: &ActionCode, ticks: &[&Tick]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for mode in &code.modes {
+        for &value in &mode.values {
+            let seen = ticks.iter().filter(|tick| usable(&tick.tags[mode.at]) == Some(value)).count();
+            let seconds = seen as f64 * spec.tick_ns as f64 / 1e9;
+            if seconds < MODE_SECONDS_MIN {
+                let name = &spec.tags[mode.at].name;
+                notes.push(format!(
+                    "'{name}' was {value} for {seconds:.0} s only: what is normal then is hardly known, so record more of it"
+                ));
+            }
+        }
+    }
+    notes
 }
 
 /// Looks at all pictures once with the frozen encoder, run by run as a stream does.

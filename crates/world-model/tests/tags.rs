@@ -3,8 +3,10 @@
 mod line;
 
 use line::*;
-use sightglass_protocol::{HORIZONS, Quality, Role, ScorePart, UtcNanos};
-use sightglass_world_model::{ComputeDevice, LoadError, Output, PlantModel, TrainError, TrainOptions, train};
+use sightglass_protocol::{HORIZONS, LineId, Quality, Role, ScorePart, TagId, TagReading, Tick, UtcNanos};
+use sightglass_world_model::{
+    ComputeDevice, LoadError, ModelSpec, Output, PlantModel, TagSpec, TrainError, TrainOptions, train,
+};
 
 const TRAINING: usize = 2_600;
 
@@ -211,6 +213,43 @@ fn training_that_cannot_work_says_why() {
     let mut blind = spec(false);
     blind.tags.iter_mut().for_each(|t| t.excluded = true);
     assert!(matches!(trained(&blind, &[ticks], 1), Err(TrainError::NothingToWatch)));
+}
+
+#[test]
+fn more_tags_than_there_is_room_for_are_refused_with_what_to_do() {
+    let mut noise = Noise(5);
+    let tag = |i: usize| TagSpec {
+        id: TagId::from_index(i),
+        name: format!("tag {i}"),
+        unit: String::new(),
+        role: Role::Measurement,
+        range: None,
+        excluded: false,
+    };
+    let spec = ModelSpec { tags: (0..2_000).map(tag).collect(), ..spec(false) };
+    let ticks = (0..64).map(|t| Tick {
+        line: LineId(0),
+        index: t,
+        time: UtcNanos(t as i64 * SECOND),
+        tags: (0..2_000)
+            .map(|i| TagReading { tag: TagId::from_index(i), value: noise.normal(), age_ns: 0, quality: Quality::Good })
+            .collect(),
+        cameras: Vec::new(),
+    });
+    let refused = trained(&spec, &[ticks.collect()], 1).unwrap_err();
+    assert!(matches!(refused, TrainError::TooManyTags { moving: 2_000, max: 512 }), "{refused}");
+    assert!(refused.to_string().contains("exclude = true"), "{refused}");
+}
+
+#[test]
+fn a_mode_that_was_hardly_on_is_noted() {
+    let mut ticks = run(TRAINING, 1, false, Fault::None, 0);
+    ticks[1_000..1_040].iter_mut().for_each(|tick| tick.tags[MODE].value = 2.0);
+    let model = trained(&spec(false), &[ticks], 1).unwrap();
+    let notes = &model.card().notes;
+    let note = notes.iter().find(|note| note.starts_with("'mode' was 2 for 40 s only"));
+    assert!(note.is_some(), "{notes:?}");
+    assert!(!notes.iter().any(|note| note.starts_with("'mode' was 1")), "{notes:?}");
 }
 
 #[test]
