@@ -26,8 +26,9 @@ const PACKAGES_TO_BUILD: &[&str] = &[
     "fonts-dejavu-core",
     "xvfb",
 ];
-/// Packages that only tests need: remote control of the webview, a software GPU for the screens' pictures, and a broker.
-const PACKAGES_TO_TEST: &[&str] = &["webkit2gtk-driver", "mesa-vulkan-drivers", "libvulkan1", "mosquitto"];
+/// Packages that only tests need: remote control of the webview, a software GPU for the screens' pictures, a broker, and cameras.
+const PACKAGES_TO_TEST: &[&str] =
+    &["webkit2gtk-driver", "mesa-vulkan-drivers", "libvulkan1", "mosquitto", "libgstrtspserver-1.0-dev"];
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 

@@ -99,19 +99,41 @@ pub(crate) fn build(
                 let source = make("urisourcebin")?;
                 source.set_property("uri", uri);
                 bin.add(&source).map_err(|e| error(&e))?;
-                let parser = parser.clone();
-                let watch = Arc::clone(watch);
-                source.connect_pad_added(move |_, pad| {
-                    let Some(sink) = parser.static_pad("sink").filter(|sink| !sink.is_linked()) else { return };
-                    if let Err(error) = pad.link(&sink) {
-                        watch.fail(format!("its stream cannot be read: {error}"));
-                    }
-                });
+                link_when_there(&source, &parser, watch);
             }
             follow_parser(&bin, &parser, camera, start, watch, taps);
         }
+        CameraFeed::Rtsp(_) => return Err(error(&"it is connected by a thread of its own")),
     }
     Ok(CameraParts { bin, feed: None, is_file })
+}
+
+/// Builds the part of a camera from `source`, which speaks RTSP.
+pub(crate) fn build_rtsp(
+    camera: &Camera,
+    source: &gst::Element,
+    watch: &Arc<Watch>,
+    taps: CameraTaps,
+) -> Result<gst::Bin, IngestError> {
+    let bin = gst::Bin::new();
+    let error = |reason: &dyn std::fmt::Display| IngestError::camera(&camera.name, reason);
+    let parser = make("parsebin")?;
+    bin.add_many([source, &parser]).map_err(|e| error(&e))?;
+    link_when_there(source, &parser, watch);
+    follow_parser(&bin, &parser, camera, UtcNanos(0), watch, taps);
+    Ok(bin)
+}
+
+/// Links the first stream of `source` to `parser`, once it is there.
+fn link_when_there(source: &gst::Element, parser: &gst::Element, watch: &Arc<Watch>) {
+    let parser = parser.clone();
+    let watch = Arc::clone(watch);
+    source.connect_pad_added(move |_, pad| {
+        let Some(sink) = parser.static_pad("sink").filter(|sink| !sink.is_linked()) else { return };
+        if let Err(error) = pad.link(&sink) {
+            watch.fail(format!("its stream cannot be read: {error}"));
+        }
+    });
 }
 
 /// Whether the camera is recorded data, which begins at a time of its own.

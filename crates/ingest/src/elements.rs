@@ -22,7 +22,7 @@ pub(crate) fn make(name: &str) -> Result<gst::Element, IngestError> {
     gst::ElementFactory::make(name).build().map_err(|_| IngestError::MissingElement {
         element: name.to_owned(),
         package: match name {
-            "matroskamux" | "matroskademux" | "jpegenc" | "jpegdec" => "gstreamer1.0-plugins-good",
+            "matroskamux" | "matroskademux" | "jpegenc" | "jpegdec" | "rtspsrc" => "gstreamer1.0-plugins-good",
             "h264parse" | "h265parse" => "gstreamer1.0-plugins-bad",
             "filesrc" | "filesink" | "queue" | "tee" => "libgstreamer1.0-0",
             _ => "gstreamer1.0-plugins-base",

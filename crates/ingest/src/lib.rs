@@ -34,6 +34,7 @@ pub mod player;
 mod properties;
 mod record_tap;
 mod recorder;
+mod rtsp;
 mod samplefile;
 pub mod samplefilesrc;
 mod secret;

@@ -30,6 +30,7 @@ use crate::{
     picture_tap::{PictureTap, StreamTime, follow_events},
     record_tap::RecordTap,
     recorder::Recorder,
+    rtsp,
     samplefile::{SampleFileReader, SampleFileSettings},
     samplefilesrc,
     watch::Watch,
@@ -52,6 +53,7 @@ struct Running {
     pacer: Arc<Pacer>,
     recorders: Recorders,
     threads: Vec<JoinHandle<()>>,
+    connections: Vec<rtsp::Connection>,
 }
 
 /// What delivers to a line, in the order of the merge.
@@ -60,6 +62,17 @@ enum Origin<'a> {
     Live(&'a Source, Vec<&'a Tag>),
     FeedSamples,
     Camera(&'a Camera),
+}
+
+impl Origin<'_> {
+    /// Whether its times are this PC's, so that what comes is due at once.
+    fn is_live(&self) -> bool {
+        match self {
+            Self::Live(..) => true,
+            Self::Camera(camera) => matches!(camera.feed, CameraFeed::Rtsp(_)),
+            Self::Files(_) | Self::FeedSamples => false,
+        }
+    }
 }
 
 impl LinePipeline {
@@ -128,6 +141,7 @@ impl Running {
     fn tear_down(self) {
         self.inlets.close();
         self.pacer.stop();
+        drop(self.connections);
         if let Err(error) = self.pipeline.set_state(gst::State::Null) {
             tracing::error!("the pipeline does not stop: {error}");
         }
@@ -204,13 +218,19 @@ impl<'a> Start<'a> {
                 }
             }
         }
+        let cameras = || line.cameras.iter().map(|camera| &plant.cameras[camera.index()]);
+        if let Some(camera) = cameras().find(|camera| matches!(camera.feed, CameraFeed::Rtsp(_))) {
+            if options.now.is_none() {
+                return Err(IngestError::OnlyLive { origin: camera.name.clone() });
+            }
+            has_live = true;
+        }
         if has_files && has_live {
             return Err(IngestError::FilesBesideLive { line: line.name.clone() });
         }
         if is_fed {
             origins.push(Origin::FeedSamples);
         }
-        let cameras = || line.cameras.iter().map(|camera| &plant.cameras[camera.index()]);
         is_fed |= cameras().any(|camera| camera.feed == CameraFeed::Simulator);
         origins.extend(cameras().map(Origin::Camera));
         let mut feed = feed.filter(|_| is_fed);
@@ -261,26 +281,40 @@ impl<'a> Start<'a> {
         let mut files = Vec::new();
         let mut samples = None;
         let mut cameras = BTreeMap::new();
+        let mut cameras_in_network = Vec::new();
         for (at, origin) in self.origins.iter().enumerate() {
             let name = format!("source-{at}");
             match origin {
-                Origin::Files(settings) => bins.push(self.file_bin(&name, settings, &watches[at])?),
-                Origin::Live(source, tags) => bins.push(self.live_bin(&name, source, tags, &watches[at])?),
+                Origin::Files(settings) => bins.push((at, self.file_bin(&name, settings, &watches[at])?)),
+                Origin::Live(source, tags) => bins.push((at, self.live_bin(&name, source, tags, &watches[at])?)),
                 Origin::FeedSamples => {
                     let (bin, source) = self.feed_bin(&name, &watches[at])?;
-                    bins.push(bin);
+                    bins.push((at, bin));
                     samples = Some(source);
                 }
                 Origin::Camera(camera) => {
-                    let taps = self.taps(camera, &recorders, &events_in);
-                    let parts = camera::build(&name, camera, self.camera_start(camera), &watches[at], taps)?;
-                    bins.push(parts.bin);
-                    if parts.is_file {
-                        files.push(at);
-                    }
-                    if let Some(source) = parts.feed {
-                        cameras.insert(camera.id, CameraPad::new(source, camera.fps));
-                    }
+                    let CameraFeed::Rtsp(rtsp) = &camera.feed else {
+                        let taps = self.taps(camera, &recorders, &events_in);
+                        let parts = camera::build(&name, camera, self.camera_start(camera), &watches[at], taps)?;
+                        bins.push((at, parts.bin));
+                        if parts.is_file {
+                            files.push(at);
+                        }
+                        if let Some(source) = parts.feed {
+                            cameras.insert(camera.id, CameraPad::new(source, camera.fps));
+                        }
+                        continue;
+                    };
+                    inlets.limit_wait(at);
+                    let recorder = self.recorder(camera, &events_in);
+                    recorders.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(recorder.clone());
+                    cameras_in_network.push(rtsp::Subject {
+                        camera: (*camera).clone(),
+                        rtsp: rtsp.clone(),
+                        watch: Arc::clone(&watches[at]),
+                        recorder,
+                        whole: self.options.pictures,
+                    });
                 }
             }
         }
@@ -294,7 +328,7 @@ impl<'a> Start<'a> {
         let pacer = Pacer::new(self.options.pace, &pipeline, self.base).ok_or_else(|| error(&"it has no clock"))?;
         let pacer = Arc::new(pacer);
         let mut aligner = Aligner::new(self.aligner_settings());
-        let live: Vec<_> = self.origins.iter().map(|origin| matches!(origin, Origin::Live(..))).collect();
+        let live: Vec<_> = self.origins.iter().map(Origin::is_live).collect();
         if live.contains(&true) {
             aligner.begin_at(self.base);
         }
@@ -310,11 +344,18 @@ impl<'a> Start<'a> {
             pictures: BTreeMap::new(),
             last: self.base,
         };
-        let mut running = Running { pipeline, inlets: Arc::clone(&inlets), pacer, recorders, threads: Vec::new() };
+        let mut running = Running {
+            pipeline,
+            inlets: Arc::clone(&inlets),
+            pacer,
+            recorders,
+            threads: Vec::new(),
+            connections: Vec::new(),
+        };
         running.threads.push(spawn("merge", move || merge.run()).map_err(|e| error(&e))?);
         let mut started = LinePipeline { events, running: Some(running) };
         let Some(running) = &mut started.running else { return Ok(started) };
-        for (at, bin) in bins.into_iter().enumerate() {
+        for (at, bin) in bins {
             running.pipeline.add(&bin).map_err(|e| error(&e))?;
             let paused = bin.set_state(gst::State::Paused);
             if paused == Ok(gst::StateChangeSuccess::NoPreroll) {
@@ -325,6 +366,9 @@ impl<'a> Start<'a> {
             } else if files.contains(&at) {
                 watches[at].set_reader(&bin);
             }
+        }
+        for subject in cameras_in_network {
+            running.connections.push(rtsp::Connection::start(subject).map_err(|e| error(&e))?);
         }
         if let Some(feed) = self.feed.take() {
             let (from, to, base) = (self.options.from, self.options.to, self.base);
@@ -343,7 +387,9 @@ impl<'a> Start<'a> {
                 (camera.name.clone(), Some(Subject::Camera(camera.id)), self.camera_start(camera))
             }
         };
-        Arc::new(Watch::new(name, subject, at, Arc::clone(inlets), start))
+        let watch = Watch::new(name, subject, at, Arc::clone(inlets), start);
+        let is_rtsp = matches!(origin, Origin::Camera(camera) if matches!(camera.feed, CameraFeed::Rtsp(_)));
+        Arc::new(if is_rtsp { watch.lasting() } else { watch })
     }
 
     fn aligner_settings(&self) -> AlignerSettings {
@@ -363,26 +409,33 @@ impl<'a> Start<'a> {
     }
 
     fn taps(&self, camera: &Camera, recorders: &Recorders, events: &SyncSender<IngestEvent>) -> CameraTaps {
-        let time = StreamTime { start: self.camera_start(camera), from: self.options.from, to: self.options.to };
+        let start = self.camera_start(camera);
+        let time = StreamTime { start, from: self.options.from, to: self.options.to, device: None };
         let pictures = PictureTap {
             camera: camera.id,
             camera_name: camera.name.clone(),
             roi: camera.roi,
-            time,
+            time: time.clone(),
             whole: self.options.pictures,
             gaps: camera.feed.is_fed(),
         };
-        let record = self.options.record.clone().map(|record| {
+        let record = self.recorder(camera, events).map(|recorder| {
             let recorders = Arc::clone(recorders);
             RecordTap {
-                recorder: Arc::new(Recorder::new(record, camera.id, camera.name.clone(), events.clone())),
+                recorder,
                 time,
+                lasting: false,
                 on_attach: Box::new(move |recorder| {
                     recorders.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(recorder);
                 }),
             }
         });
         CameraTaps { pictures, record }
+    }
+
+    fn recorder(&self, camera: &Camera, events: &SyncSender<IngestEvent>) -> Option<Arc<Recorder>> {
+        let record = self.options.record.clone()?;
+        Some(Arc::new(Recorder::new(record, camera.id, camera.name.clone(), events.clone())))
     }
 
     fn file_bin(&self, name: &str, settings: &SampleFileSettings, watch: &Arc<Watch>) -> Result<gst::Bin, IngestError> {
@@ -484,8 +537,10 @@ fn listen(pipeline: &gst::Pipeline, watches: &[Arc<Watch>]) {
         match (message.view(), watch) {
             // What this element has to say comes with its data.
             (gst::MessageView::Warning(_), _) if is_sample_file(message) => {}
-            (gst::MessageView::Warning(warning), Some(watch)) => watch.trouble(text(&warning.error(), warning.debug())),
-            (gst::MessageView::Error(error), Some(watch)) => watch.fail(text(&error.error(), error.debug())),
+            (gst::MessageView::Warning(warning), Some(watch)) => {
+                watch.trouble(error_text(&warning.error(), warning.debug()))
+            }
+            (gst::MessageView::Error(error), Some(watch)) => watch.fail(error_text(&error.error(), error.debug())),
             (gst::MessageView::Error(error), None) => tracing::error!("the pipeline: {}", error.error()),
             _ => {}
         }
@@ -510,7 +565,7 @@ fn source_of(message: &gst::Message) -> Option<usize> {
 }
 
 /// An element's error with the one line of its debug text that says more.
-fn text(error: &gst::glib::Error, debug: Option<gst::glib::GString>) -> String {
+pub(crate) fn error_text(error: &gst::glib::Error, debug: Option<gst::glib::GString>) -> String {
     let detail = debug.as_deref().and_then(|debug| debug.lines().nth(1)).map(str::trim).filter(|line| !line.is_empty());
     match detail {
         Some(detail) => format!("{error} ({detail})"),

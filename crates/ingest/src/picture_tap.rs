@@ -12,6 +12,7 @@ use crate::{
     health_event,
     inlets::Delivery,
     picture::{RgbView, Scaler},
+    rtsp::DeviceClock,
     watch::Watch,
 };
 
@@ -19,12 +20,14 @@ use crate::{
 const EARLY_NS: i64 = 5_000_000;
 
 /// Where a camera's time lies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct StreamTime {
     /// The capture time at the stream's time 0.
     pub(crate) start: UtcNanos,
     pub(crate) from: Option<UtcNanos>,
     pub(crate) to: Option<UtcNanos>,
+    /// The clock of a camera that tells its own time, instead of `start`.
+    pub(crate) device: Option<Arc<DeviceClock>>,
 }
 
 /// How a picture's time lies to what is wanted.
@@ -36,6 +39,11 @@ pub(crate) enum Wanted {
 }
 
 impl StreamTime {
+    /// That of a camera which tells its own time, without bounds.
+    pub(crate) fn of_device(clock: Arc<DeviceClock>) -> Self {
+        Self { start: UtcNanos(0), from: None, to: None, device: Some(clock) }
+    }
+
     /// The capture time of a buffer; `None` where it has none.
     pub(crate) fn place(&self, sample: &gst::Sample) -> Option<Wanted> {
         let pts = sample.buffer()?.pts()?;
@@ -44,7 +52,10 @@ impl StreamTime {
             gst::Signed::Positive(time) => i64::try_from(time.nseconds()).ok()?,
             gst::Signed::Negative(time) => -i64::try_from(time.nseconds()).ok()?,
         };
-        let time = self.start + offset_ns;
+        let time = match &self.device {
+            Some(clock) => clock.capture(offset_ns),
+            None => self.start + offset_ns,
+        };
         Some(if self.from.is_some_and(|from| time < from) {
             Wanted::Before
         } else if self.to.is_some_and(|to| time > to) {

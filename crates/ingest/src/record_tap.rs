@@ -12,6 +12,8 @@ use crate::{
 pub(crate) struct RecordTap {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) time: StreamTime,
+    /// Whether another stream may follow when this one has ended.
+    pub(crate) lasting: bool,
     /// Called once pictures can flow.
     pub(crate) on_attach: Box<dyn FnOnce(Arc<Recorder>) + Send>,
 }
@@ -19,7 +21,7 @@ pub(crate) struct RecordTap {
 impl RecordTap {
     /// Lets pictures flow from `sink` to the recorder.
     pub(crate) fn attach(self, sink: &gst_app::AppSink) {
-        let Self { recorder, time, on_attach } = self;
+        let Self { recorder, time, lasting, on_attach } = self;
         on_attach(Arc::clone(&recorder));
         // Pictures before the presentation begins are needed to decode the others.
         sink.set_drop_out_of_segment(false);
@@ -47,7 +49,7 @@ impl RecordTap {
                     }
                     Ok(gst::FlowSuccess::Ok)
                 })
-                .eos(move |_| on_end.close())
+                .eos(move |_| if lasting { on_end.pause() } else { on_end.close() })
                 .build(),
         );
     }

@@ -126,6 +126,11 @@ impl Recorder {
         }
     }
 
+    /// Ends the segment: the camera is gone, and may come back.
+    pub(crate) fn pause(&self) {
+        self.close_segment(&mut self.lock());
+    }
+
     /// Ends the recording: the camera has ended.
     pub(crate) fn close(&self) {
         let mut state = self.lock();

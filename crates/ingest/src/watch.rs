@@ -32,6 +32,8 @@ pub(crate) struct Watch {
     subject: Option<Subject>,
     source: usize,
     inlets: Arc<Inlets>,
+    /// Whether it is connected anew after each failure, so that it never ends by itself.
+    lasting: bool,
     state: Mutex<State>,
 }
 
@@ -73,7 +75,22 @@ impl Watch {
             reader: None,
             lifeless_looks: 0,
         };
-        Self { name, subject, source, inlets, state: Mutex::new(state) }
+        Self { name, subject, source, inlets, lasting: false, state: Mutex::new(state) }
+    }
+
+    /// The same for a source that is connected anew after each failure.
+    pub(crate) fn lasting(self) -> Self {
+        Self { lasting: true, ..self }
+    }
+
+    /// How much it has handed over.
+    pub(crate) fn deliveries(&self) -> u64 {
+        self.lock().deliveries
+    }
+
+    /// Why a lasting source has failed, once.
+    pub(crate) fn take_failure(&self) -> Option<String> {
+        self.lock().failure.take()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -106,6 +123,9 @@ impl Watch {
             state.failure.get_or_insert(reason);
             state.linked
         };
+        if self.lasting {
+            return;
+        }
         if linked {
             self.inlets.limit_wait(self.source);
         } else {
@@ -173,6 +193,9 @@ impl Watch {
 
     /// Ends the source, once: tells what there is to tell and hands over no more.
     pub(crate) fn finish(&self) {
+        if self.lasting {
+            return;
+        }
         for health in self.last_words() {
             let time = health.since;
             if self.inlets.push(self.source, time, Delivery::Health(health)).is_err() {
@@ -188,7 +211,7 @@ impl Watch {
             let state = self.lock();
             (state.failure.is_some(), state.last)
         };
-        if failed {
+        if failed && !self.lasting {
             let words = self.last_words();
             self.inlets.end(self.source);
             return words;

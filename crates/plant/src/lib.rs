@@ -12,6 +12,7 @@ mod model;
 mod mqtt;
 mod opcua;
 mod parse;
+mod rtsp;
 mod secret;
 mod section;
 mod source;
@@ -36,6 +37,7 @@ pub use opcua::{
     OpcUaSecurity, OpcUaServer, OpcUaType, OpcUaUser,
 };
 pub use parse::{CAMERAS_MAX, FILE_BYTES_MAX, LINES_MAX, NAME_CHARS_MAX, SOURCES_MAX, TAGS_MAX, load, parse};
+pub use rtsp::{RtspCamera, RtspTransport};
 pub use secret::SecretRef;
 pub use section::nearest;
 pub use write::to_text;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sightglass_protocol::{CameraId, CameraInfo, LineId, LineInfo, PlantInfo, Roi, Role, TagId, TagInfo, UtcNanos};
 
-use crate::{ModbusDevice, MqttBroker, OpcUaServer};
+use crate::{ModbusDevice, MqttBroker, OpcUaServer, RtspCamera};
 
 /// A plant. Ids are positions: `tags[id.index()]` has that id, and likewise lines and cameras.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,8 +178,10 @@ pub struct Camera {
 pub enum CameraFeed {
     /// A GStreamer launch line whose last element has one source pad with video, raw or encoded.
     Launch(String),
-    /// `file://`, `rtsp://`, … or a path (the parser has joined the plant file's folder).
+    /// `file://`, `http://`, … or a path (the parser has joined the plant file's folder).
     Uri(String),
+    /// A camera in the network that speaks RTSP; it is connected anew whenever it fails.
+    Rtsp(RtspCamera),
     /// Recorded segments: a CSV file of lines `path,start`, paths beside it, in the order of their starts.
     Clips(PathBuf),
     /// The simulated line, in this process.

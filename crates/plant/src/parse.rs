@@ -16,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 use crate::{
     AdviceLimits, Camera, CameraFeed, Device, EncoderChoice, Line, ModelChoice, ModelSize, Plant, PlantErrors,
     Retention, Source, Tag,
+    rtsp::{RTSP_KEYS, is_rtsp},
     section::{At, Complaints, HOUR, MINUTE, Section, nearest, number_of},
     source::source_keys,
     variables::expand,
@@ -239,7 +240,21 @@ impl<'a> Parser<'a> {
             tags.push(tag);
         }
 
-        const CAMERA_KEYS: [&str; 9] = ["name", "line", "launch", "uri", "clips", "simulator", "roi", "fps", "start"];
+        const CAMERA_KEYS: [&str; 13] = [
+            "name",
+            "line",
+            "launch",
+            "uri",
+            "clips",
+            "simulator",
+            "roi",
+            "fps",
+            "start",
+            "transport",
+            "user",
+            "password",
+            "latency",
+        ];
         let mut camera_names = Names::new("camera");
         let mut cameras = Vec::new();
         for (index, section) in self.several(root, "camera", "[[camera]]", &CAMERA_KEYS, CAMERAS_MAX).iter().enumerate()
@@ -379,7 +394,14 @@ impl<'a> Parser<'a> {
                 None
             }
             1 if given[0] => section.text("launch").map(|launch| CameraFeed::Launch(launch.value.trim().to_owned())),
-            1 if given[1] => section.text("uri").and_then(|uri| self.uri(&uri)).map(CameraFeed::Uri),
+            1 if given[1] => {
+                let uri = section.text("uri")?;
+                if is_rtsp(&uri.value) {
+                    return self.rtsp(section, &uri).map(CameraFeed::Rtsp);
+                }
+                section.refuse(&RTSP_KEYS, "without a 'uri' that begins with rtsp://");
+                self.uri(&uri).map(CameraFeed::Uri)
+            }
             1 if given[2] => {
                 section.refuse(&["start"], "beside 'clips', which have a start each");
                 section.text("clips").and_then(|clips| self.path(&clips)).map(CameraFeed::Clips)

@@ -50,7 +50,7 @@ pub(crate) struct At<T> {
 
 /// One table. A reader that complains gives `None`, like one whose key is not there; the plant is thrown away then.
 pub(crate) struct Section<'a> {
-    what: &'static str,
+    pub(crate) what: &'static str,
     pub(crate) span: Range<usize>,
     table: &'a DeTable<'a>,
     complaints: &'a Complaints,

@@ -378,7 +378,7 @@ impl Parser<'_> {
     }
 
     /// Where a secret is. What stands there instead of that is not repeated.
-    fn secret(&self, section: &Section<'_>, key: &str) -> Option<SecretRef> {
+    pub(crate) fn secret(&self, section: &Section<'_>, key: &str) -> Option<SecretRef> {
         let text = section.text(key)?;
         let reference = SecretRef::parse(&text.value);
         if let Some(SecretRef::File(path)) = &reference {
@@ -386,7 +386,7 @@ impl Parser<'_> {
             return self.path(&path).map(SecretRef::File);
         }
         if reference.is_none() {
-            let message = format!("'{key}' of [[source]] does not say where the {key} is");
+            let message = format!("'{key}' of {} does not say where the {key} is", section.what);
             let advice = "a plant file holds no secret; write env:NAME for an environment variable or file:PATH for the \
                           first line of a file";
             self.complaints.add(text.span, message, advice);

@@ -6,8 +6,8 @@ use sightglass_protocol::Role;
 
 use crate::{
     AdviceLimits, CameraFeed, Device, EncoderChoice, JsonTime, ModbusDevice, ModbusFraming, ModelSize, MqttBroker,
-    MqttPayload, MqttVersion, OpcUaServer, OpcUaUser, Plant, SampleFormat, SampleLayout, SourceKind, WordOrder,
-    source::joined,
+    MqttPayload, MqttVersion, OpcUaServer, OpcUaUser, Plant, RtspTransport, SampleFormat, SampleLayout, SourceKind,
+    WordOrder, source::joined,
 };
 
 /// The text of a plant file that reads back as `plant`, without its retention: it is for replaying what was recorded.
@@ -118,6 +118,21 @@ pub fn to_text(plant: &Plant) -> String {
         match &camera.feed {
             CameraFeed::Launch(launch) => text.quoted("launch", launch),
             CameraFeed::Uri(uri) => text.quoted("uri", uri),
+            CameraFeed::Rtsp(camera) => {
+                text.quoted("uri", &camera.uri);
+                let transport = match camera.transport {
+                    RtspTransport::Tcp => "tcp",
+                    RtspTransport::Udp => "udp",
+                };
+                text.quoted("transport", transport);
+                if let Some(user) = &camera.user {
+                    text.quoted("user", user);
+                }
+                if let Some(password) = &camera.password {
+                    text.quoted("password", &password.to_string());
+                }
+                text.quoted("latency", &span(camera.latency_ns));
+            }
             CameraFeed::Clips(index) => text.quoted("clips", &index.to_string_lossy()),
             CameraFeed::Simulator => text.plain("simulator", true),
         }

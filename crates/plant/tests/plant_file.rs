@@ -6,8 +6,8 @@ use miette::Diagnostic;
 use sightglass_plant::{
     AdviceLimits, CameraFeed, Device, EncoderChoice, FILE_BYTES_MAX, JsonTime, ModbusDevice, ModbusFraming, ModelSize,
     MqttBroker, MqttPayload, MqttTls, MqttVersion, OpcUaPolicy, OpcUaSecurity, OpcUaServer, OpcUaUser, Plant,
-    PlantErrors, SampleFile, SampleFormat, SampleLayout, SecretRef, SourceKind, TAGS_MAX, WordOrder, load, parse,
-    to_text,
+    PlantErrors, RtspCamera, RtspTransport, SampleFile, SampleFormat, SampleLayout, SecretRef, SourceKind, TAGS_MAX,
+    WordOrder, load, parse, to_text,
 };
 use sightglass_protocol::{CameraId, LineId, Roi, Role, TagId};
 
@@ -76,7 +76,14 @@ fn a_good_file_becomes_the_plant_it_describes() {
     assert_eq!(plant.cameras[1].feed, CameraFeed::Uri("/plants/one/video/belt.mp4".to_owned()));
     assert_eq!(plant.cameras[1].start.unwrap().to_string(), "2026-01-01T00:00:01Z");
     assert_eq!((plant.cameras[1].fps, plant.cameras[0].fps), (29.97, 15.0));
-    assert_eq!(plant.cameras[2].feed, CameraFeed::Uri("rtsp://10.0.0.9/door".to_owned()));
+    let door = RtspCamera {
+        uri: "rtsp://10.0.0.9/door".to_owned(),
+        transport: RtspTransport::Udp,
+        user: Some("viewer".to_owned()),
+        password: Some(SecretRef::Environment("DOOR".to_owned())),
+        latency_ns: 500_000_000,
+    };
+    assert_eq!(plant.cameras[2].feed, CameraFeed::Rtsp(door));
     assert_eq!(plant.cameras[3].feed, CameraFeed::Simulator);
 }
 
@@ -310,4 +317,29 @@ fn the_examples_of_the_page_on_sources_are_good() {
         let plant = parsed(&text).unwrap_or_else(|errors| panic!("{}", errors.fancy()));
         assert!(plant.sources[0].kind.is_live() && plant.tags.len() == 1);
     }
+}
+
+#[test]
+fn an_rtsp_camera_has_no_user_in_its_uri_and_no_keys_of_others() {
+    let with = |camera: &str| parsed(&format!("{SMALLEST}\n[[camera]]\nname = \"c\"\n{camera}\n"));
+    let plant = with("uri = \"rtsp://10.0.0.9/door\"").unwrap();
+    let CameraFeed::Rtsp(camera) = &plant.cameras[0].feed else { panic!("{:?}", plant.cameras[0].feed) };
+    assert_eq!((camera.transport, camera.latency_ns, &camera.user), (RtspTransport::Tcp, 200_000_000, &None));
+    let refused = |camera: &str, why: &str, advice: &str| {
+        let errors = with(camera).unwrap_err();
+        let text = format!("{errors} {:?}", miette::Report::new(errors.clone()));
+        assert!(text.contains(why) && text.contains(advice), "{camera}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    };
+    refused("uri = \"rtsp://me:hunter2@10.0.0.9/door\"", "holds a user, at 10.0.0.9", "password = \"env:NAME\"");
+    refused("uri = \"rtsp:///door\"", "names no camera", "rtsp://ADDRESS/PATH");
+    refused("uri = \"rtsp://a/b\"\npassword = \"hunter2\"", "does not say where the password is", "env:NAME");
+    refused("uri = \"rtsp://a/b\"\npassword = \"env:P\"", "has no 'user'", "belongs to a user");
+    refused("uri = \"rtsp://a/b\"\ntransport = \"pigeon\"", "is \"pigeon\"", "tcp, udp");
+    refused("uri = \"a.mp4\"\nlatency = \"1s\"", "'latency' of [[camera]] means nothing", "leave it out");
+    refused(
+        "uri = \"rtsp://a/b\"\nstart = \"2026-01-01T00:00:00Z\"",
+        "'start' of [[camera]] means nothing",
+        "leave it out",
+    );
 }

@@ -10,4 +10,5 @@ mod peers;
 mod plants;
 mod real_recordings;
 mod recording;
+mod rtsp;
 mod sample_files;

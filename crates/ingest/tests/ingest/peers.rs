@@ -114,9 +114,14 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn start(plant: &Plant) -> Self {
+        Self::start_with(plant, PipelineOptions::default())
+    }
+
+    /// The same with what else `options` say.
+    pub(crate) fn start_with(plant: &Plant, options: PipelineOptions) -> Self {
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         let started = UtcNanos(i64::try_from(since_1970.as_nanos()).expect("before 2262"));
-        let options = PipelineOptions { pace: Pace::Speed(1.0), now: Some(started), ..PipelineOptions::default() };
+        let options = PipelineOptions { pace: Pace::Speed(1.0), now: Some(started), ..options };
         let line = LinePipeline::start(plant, LineId(0), options, None).expect("the line starts");
         Self { line, outcome: Outcome::default(), started }
     }
@@ -153,6 +158,14 @@ impl Live {
             latest.insert(sample.tag, *sample);
         }
         latest.into_values().collect()
+    }
+
+    /// Stops the line; gives what it delivered, and what it says while it stops.
+    pub(crate) fn stop_with_events(mut self) -> Outcome {
+        for event in self.line.stop() {
+            self.outcome.take(event);
+        }
+        self.outcome
     }
 
     /// Stops the line; gives how long that took.
