@@ -15,7 +15,7 @@ use crate::{
 
 const USER: &str = "viewer";
 const PASSWORD: &str = "geheim 1";
-const PICTURES: &str = "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=15/1";
+const PICTURES: &str = "videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=15/1";
 
 /// A server of cameras, on a thread of its own.
 struct Cameras {
@@ -208,11 +208,17 @@ fn what_is_not_there_is_told_with_what_to_do_and_the_line_goes_on() {
         (cameras.uri("/nothing"), "has no such stream; check the path"),
         (format!("rtsp://127.0.0.1:{free}/eye"), "cannot be reached; check its power"),
     ] {
-        let mut live = Live::start(&plant_of(rtsp(uri)));
+        let plant = with_camera(plant_of(rtsp(uri)), "other", CameraFeed::Rtsp(rtsp(cameras.uri("/eye"))), None);
+        let mut live = Live::start(&plant);
         live.until(words, |outcome| {
             outcome.health.iter().any(|h| h.state == HealthState::Failure && h.reason.contains(words))
         });
-        live.until("ticks all the same", |outcome| outcome.ticks.len() > 2);
+        live.until("the other camera's ticks", |outcome| {
+            let seen = |tick: &&sightglass_protocol::Tick| {
+                tick.cameras[0].frames.is_empty() && tick.cameras[1].quality == Quality::Good
+            };
+            outcome.ticks.iter().filter(seen).count() > 2
+        });
         let failures = live.outcome.health.iter().filter(|h| h.state == HealthState::Failure).count();
         assert_eq!(failures, 1, "told once, not at each try: {}", live.outcome.reasons());
         live.stop();
