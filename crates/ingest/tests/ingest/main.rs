@@ -3,6 +3,7 @@
 mod aligning;
 mod cameras;
 mod feeds;
+mod health;
 mod modbus;
 mod mqtt;
 mod opcua;
@@ -11,3 +12,4 @@ mod plants;
 mod real_recordings;
 mod recording;
 mod sample_files;
+mod simulated;
