@@ -8,9 +8,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use sightglass_ingest::{IngestEvent, LinePipeline, PipelineOptions};
-use sightglass_plant_sim::{
-    CAMERA_NAME, Change, ChangeEvent, Fault, FaultEvent, Scenario, SimOptions, Simulation,
-};
+use sightglass_plant_sim::{CAMERA_NAME, Change, ChangeEvent, Fault, FaultEvent, Scenario, SimOptions, Simulation};
 use sightglass_protocol::{Health, HealthState, LineId, UtcNanos, time::SECOND};
 
 #[path = "../tests/ingest/simulated.rs"]
@@ -48,7 +46,11 @@ impl Arguments {
                 "--no-camera" => arguments.camera = false,
                 "--no-faults" => arguments.faults = false,
                 "--check" => arguments.check = true,
-                _ => return Err(format!("'{name}' is unknown; --hours, --seed, --seeds, --no-camera, --no-faults, --check")),
+                _ => {
+                    return Err(format!(
+                        "'{name}' is unknown; --hours, --seed, --seeds, --no-camera, --no-faults, --check"
+                    ));
+                }
             }
         }
         Ok(arguments)
@@ -58,8 +60,7 @@ impl Arguments {
 /// The states that a run raises, and how many ticks it had.
 fn run(arguments: &Arguments, seed: u64, scenario: Scenario) -> Result<(Vec<Health>, u64), String> {
     let options = SimOptions { seed, start: START, scenario };
-    let simulation =
-        if arguments.camera { Simulation::new(options) } else { Simulation::without_camera(options) };
+    let simulation = if arguments.camera { Simulation::new(options) } else { Simulation::without_camera(options) };
     let plant = plant(arguments.camera);
     let line = LinePipeline::start(&plant, LineId(0), PipelineOptions::default(), Some(Box::new(SimFeed(simulation))))
         .map_err(|e| e.to_string())?;
@@ -100,8 +101,7 @@ fn bench() -> Result<bool, String> {
     for seed in seeds() {
         println!("normal running, seed {seed}, {} h", arguments.hours);
         let duration_s = Some(arguments.hours * 3600.0);
-        let (raised, ticks) =
-            run(&arguments, seed, Scenario { operator: true, duration_s, ..Default::default() })?;
+        let (raised, ticks) = run(&arguments, seed, Scenario { operator: true, duration_s, ..Default::default() })?;
         false_states += raised.len();
         normal_ticks += ticks;
     }
@@ -119,8 +119,7 @@ fn bench() -> Result<bool, String> {
             let event = FaultEvent { fault, onset_s: FAULT_AT_S, severity: 1.0 };
             let (raised, _) = run(&arguments, seed, Scenario { fault: Some(event), duration_s, ..Default::default() })?;
             let onset = START + (FAULT_AT_S as i64 - 1) * SECOND;
-            let is_right =
-                |health: &&Health| broken_by(fault) == Some(health.source.as_str()) && health.since >= onset;
+            let is_right = |health: &&Health| broken_by(fault) == Some(health.source.as_str()) && health.since >= onset;
             let right = raised.iter().filter(is_right).count();
             false_states += raised.len() - right;
             // Dirt that leaves most of the details is the model's to find.

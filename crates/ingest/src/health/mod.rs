@@ -36,9 +36,7 @@ mod window;
 
 use std::collections::HashMap;
 
-use sightglass_protocol::{
-    CameraId, Frame, Health, HealthState, Role, Sample, Subject, TagId, Tick, UtcNanos,
-};
+use sightglass_protocol::{CameraId, Frame, Health, HealthState, Role, Sample, Subject, TagId, Tick, UtcNanos};
 
 pub use camera::CameraHealthSettings;
 pub use cause::Cause;
@@ -87,8 +85,7 @@ impl LineHealth {
     pub fn new(settings: LineHealthSettings) -> Self {
         let tick_ns = settings.tick_ns;
         let tags: Vec<_> = settings.tags.into_iter().map(|tag| TagHealth::new(tag, tick_ns)).collect();
-        let cameras: Vec<_> =
-            settings.cameras.into_iter().map(|camera| CameraHealth::new(camera, tick_ns)).collect();
+        let cameras: Vec<_> = settings.cameras.into_iter().map(|camera| CameraHealth::new(camera, tick_ns)).collect();
         Self {
             tag_at: tags.iter().enumerate().map(|(at, tag)| (tag.settings().tag, at)).collect(),
             camera_at: cameras.iter().enumerate().map(|(at, camera)| (camera.settings().camera, at)).collect(),

@@ -64,11 +64,20 @@ impl Pace {
         }
         self.late.push(interval_ns);
         let found = self.judge();
+        let was_slow = matches!(self.wrong, Some((Cause::Slow, _)));
         self.wrong = found.map(|cause| match self.wrong {
             Some((same, since)) if same == cause => (cause, since),
             _ => (cause, before),
         });
         if found.is_some() {
+            return;
+        }
+        if was_slow {
+            // Long intervals among short ones would look uneven.
+            self.late.clear();
+        }
+        if self.is_paced() && self.is_long(interval_ns) {
+            // One that was lost, or the first of a slow pace: not how it usually is.
             return;
         }
         self.intervals = self.intervals.saturating_add(1);
@@ -77,15 +86,28 @@ impl Pace {
         self.deviation_ns += ((interval_ns - self.usual_ns).abs() - self.deviation_ns) * share;
     }
 
+    /// How many intervals in a row must be long.
+    fn slow_min(&self) -> usize {
+        if self.period_ns >= SLOW_PERIOD_NS { SLOW_MIN_OF_SLOW } else { SLOW_MIN }
+    }
+
+    /// Whether samples usually come in even intervals.
+    fn is_paced(&self) -> bool {
+        self.intervals >= INTERVALS_MIN && self.deviation_ns < PACED_SHARE_MAX * self.usual_ns
+    }
+
+    fn is_long(&self, interval_ns: f64) -> bool {
+        interval_ns > SLOW_RATIO * self.usual_ns.max(self.period_ns as f64)
+    }
+
     fn judge(&self) -> Option<Cause> {
-        let is_paced = self.deviation_ns < PACED_SHARE_MAX * self.usual_ns;
-        if self.intervals < INTERVALS_MIN || !is_paced {
+        if !self.is_paced() {
             return None;
         }
-        let slow_min = if self.period_ns >= SLOW_PERIOD_NS { SLOW_MIN_OF_SLOW } else { SLOW_MIN };
-        let due_ns = self.usual_ns.max(self.period_ns as f64);
-        let is_long = |interval_ns: f64| interval_ns > SLOW_RATIO * due_ns;
-        if self.late.iter().count() >= slow_min && self.late.latest(slow_min).all(is_long) {
+        let slow_min = self.slow_min();
+        if self.late.iter().count() >= slow_min
+            && self.late.latest(slow_min).all(|interval_ns| self.is_long(interval_ns))
+        {
             return Some(Cause::Slow);
         }
         let uneven_ns = (UNEVEN_SHARE * self.usual_ns).max(UNEVEN_RATIO * self.deviation_ns);
@@ -96,8 +118,9 @@ impl Pace {
 
     pub(super) fn finding(&self) -> Option<Finding> {
         let (cause, since) = self.wrong?;
-        let (usual_s, late_s) = (self.usual_ns / SECOND as f64, self.late.mean() / SECOND as f64);
+        let usual_s = self.usual_ns / SECOND as f64;
         let reason = if cause == Cause::Slow {
+            let late_s = self.late.latest(self.slow_min()).sum::<f64>() / self.slow_min() as f64 / SECOND as f64;
             format!("comes every {late_s:.2} s instead of every {usual_s:.2} s; look for load on its device or network")
         } else {
             let spread_s = self.late.iter().map(|interval_ns| (interval_ns - self.usual_ns).abs()).fold(0.0, f64::max)

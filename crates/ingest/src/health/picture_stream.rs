@@ -72,8 +72,7 @@ impl PictureStream {
         }
         let rate = f64::from(self.in_span) * SECOND as f64 / span_ns as f64;
         (self.span_began, self.in_span) = (Some(time), 0);
-        let is_other =
-            self.spans >= SPANS_MIN && !(RATE_LOW * self.usual..=RATE_HIGH * self.usual).contains(&rate);
+        let is_other = self.spans >= SPANS_MIN && !(RATE_LOW * self.usual..=RATE_HIGH * self.usual).contains(&rate);
         if is_other {
             self.other_rate = Some((self.other_rate.map_or(span_began, |(since, _)| since), rate));
         } else {

@@ -30,11 +30,14 @@ impl Range {
         Self { limits, unit, lasts_ns, beyond: Streak::default(), value: f64::NAN }
     }
 
-    pub(super) fn take(&mut self, time: UtcNanos, value: f64) {
-        let Some((low, high)) = self.limits else { return };
+    /// Takes in a value; whether it is possible.
+    pub(super) fn take(&mut self, time: UtcNanos, value: f64) -> bool {
+        let Some((low, high)) = self.limits else { return true };
         let margin = (high - low) * MARGIN;
-        self.beyond.note(!(low - margin..=high + margin).contains(&value), time);
+        let is_within = (low - margin..=high + margin).contains(&value);
+        self.beyond.note(!is_within, time);
         self.value = value;
+        is_within
     }
 
     pub(super) fn finding(&self, now: UtcNanos) -> Option<Finding> {

@@ -161,51 +161,33 @@ impl Scene {
 
     fn judge(&mut self, time: UtcNanos, details: &[f32]) -> bool {
         let reference = &self.reference;
-        let fine_at =
-            |shift| fit(&self.fine, &reference.fine, &reference.fine_weights, SIDE, shift, STRIDE);
+        let fine_at = |shift| fit(&self.fine, &reference.fine, &reference.fine_weights, SIDE, shift, STRIDE);
         let here = fine_at((0, 0));
-        let coarse_here =
-            fit(&self.coarse, &reference.coarse, &reference.coarse_weights, COARSE, (0, 0), 1);
+        let coarse_here = fit(&self.coarse, &reference.coarse, &reference.coarse_weights, COARSE, (0, 0), 1);
         let is_textured = reference.fit > 0.3;
         let covered_share = reference.other_share(&self.coarse);
         let has_doubt = here < 0.9 * reference.fit || covered_share > reference.other + 0.1;
-        let (mut shift, mut there) = ((0, 0), here);
+        let fine_around =
+            |around| best_shift(&self.fine, &reference.fine, &reference.fine_weights, SIDE, around, REACH_FINE, STRIDE);
+        let (mut shift, mut there) = if is_textured { fine_around((0, 0)) } else { ((0, 0), here) };
         if is_textured && has_doubt {
-            let (coarse, _) = best_shift(
-                &self.coarse,
-                &reference.coarse,
-                &reference.coarse_weights,
-                COARSE,
-                (0, 0),
-                REACH_COARSE,
-                1,
-            );
-            let around = (coarse.0 * FACTOR as i32, coarse.1 * FACTOR as i32);
-            for around in [(0, 0), around] {
-                let found = best_shift(
-                    &self.fine,
-                    &reference.fine,
-                    &reference.fine_weights,
-                    SIDE,
-                    around,
-                    REACH_FINE,
-                    STRIDE,
-                );
-                if found.1 > there {
-                    (shift, there) = found;
-                }
+            let weights = &reference.coarse_weights;
+            let (coarse, _) = best_shift(&self.coarse, &reference.coarse, weights, COARSE, (0, 0), REACH_COARSE, 1);
+            let found = fine_around((coarse.0 * FACTOR as i32, coarse.1 * FACTOR as i32));
+            if found.1 > there {
+                (shift, there) = found;
             }
         }
         let is_far = shift.0.abs().max(shift.1.abs()) >= SHIFT_MIN;
-        let has_moved =
-            is_textured && is_far && there - here > SHIFT_GAIN * (reference.fit - here) && there > FIT_SHARE * here.max(0.5);
+        let has_moved = is_textured
+            && is_far
+            && there - here > SHIFT_GAIN * (reference.fit - here)
+            && there > FIT_SHARE * here.max(0.5);
         let is_lost = is_textured && coarse_here < LOST_SHARE * reference.coarse_fit;
         let is_covered = !has_moved && (is_lost || covered_share > reference.other + COVERED_SHARE);
         let (blurred, detail_share) = reference.blurred(details);
-        let is_blurred = !has_moved
-            && !is_covered
-            && blurred > BLURRED_SHARE
-            && coarse_here > FIT_SHARE * reference.coarse_fit;
+        let is_blurred =
+            !has_moved && !is_covered && blurred > BLURRED_SHARE && coarse_here > FIT_SHARE * reference.coarse_fit;
         self.moved.note(has_moved, time);
         self.covered.note(is_covered, time);
         self.blurred.note(is_blurred, time);
@@ -233,7 +215,8 @@ impl Scene {
         });
         let blurred = self.blurred.lasted(SUSPECT_MIN).map(|since| {
             let percent = self.detail_share * 100.0;
-            let reason = format!("shows {percent:.0} % of its usual details: out of focus, or dirty; clean and focus it");
+            let reason =
+                format!("shows {percent:.0} % of its usual details: out of focus, or dirty; clean and focus it");
             Finding::new(Cause::OutOfFocus, since, reason)
         });
         [covered, moved, blurred]

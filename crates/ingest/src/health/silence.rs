@@ -23,7 +23,6 @@ impl Silence {
         Self { limit_ns, holds, began: None, heard: None }
     }
 
-
     /// A sample came at `clock` that is from `time`.
     pub(super) fn heard(&mut self, clock: UtcNanos, time: UtcNanos) {
         let heard = clock.max(time);

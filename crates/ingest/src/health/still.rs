@@ -28,6 +28,8 @@ pub(super) struct Still {
     changes: [u32; 2],
     still_since: UtcNanos,
     still: u32,
+    /// The last picture that was the same.
+    last: UtcNanos,
     stay_ns: i64,
     is_frozen: bool,
 }
@@ -40,6 +42,7 @@ impl Still {
             changes: [0; 2],
             still_since: UtcNanos::MIN,
             still: 0,
+            last: UtcNanos::MIN,
             stay_ns: 0,
             is_frozen: false,
         }
@@ -57,16 +60,17 @@ impl Still {
         if sum > 0 && difference > SHARE_MAX * self.least {
             before.copy_from_slice(pixels);
             if self.changes[0] > 0 && !self.is_frozen && !stands {
-                self.stay_ns = self.stay_ns.max(time.since(self.still_since));
+                self.stay_ns = self.stay_ns.max(self.last.since(self.still_since));
             }
             let rate = if difference < self.least || self.least == 0.0 { DOWN } else { UP };
             self.least = if self.changes[0] == 0 { difference } else { self.least + (difference - self.least) * rate };
             self.changes[0] = self.changes[0].saturating_add(1);
             self.changes[1] = self.changes[1].saturating_add(u32::from(stands));
-            (self.still_since, self.still, self.is_frozen) = (time, 0, false);
+            (self.still_since, self.last, self.still, self.is_frozen) = (time, time, 0, false);
             return;
         }
         self.still = self.still.saturating_add(1);
+        self.last = time;
         let is_known = self.changes[usize::from(stands)] >= CHANGES_MIN;
         if !is_known {
             (self.still_since, self.still) = (time, 0);

@@ -145,7 +145,7 @@ impl TagHealth {
             self.jump.interrupt();
             return;
         }
-        self.range.take(time, value);
+        let is_possible = self.range.take(time, value);
         if self.settings.role != Role::Measurement {
             return;
         }
@@ -157,7 +157,11 @@ impl TagHealth {
         let may_hold = line.stands || is_clipped;
         self.frozen.take(time, value, may_hold);
         self.noise.take(time, value, may_hold);
-        self.jump.take(time, value, line.acted);
+        if is_possible {
+            self.jump.take(time, value, line.acted);
+        } else {
+            self.jump.interrupt();
+        }
         self.steps.take(time, value);
     }
 
