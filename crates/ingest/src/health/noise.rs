@@ -15,8 +15,10 @@ const SPAN_NS: i64 = 7 * SECOND;
 /// … in samples, at least and at most.
 const LENGTH_MIN: usize = 5;
 const LENGTH_MAX: usize = 32;
-/// So many spans must have been seen.
-const SPANS_MIN: u32 = 12;
+/// So many spans must have been seen, …
+const SPANS_MIN: u32 = 30;
+/// … and the least noise of any must be this share of the average: of what comes in bursts nothing can be said.
+const STEADY_SHARE_MIN: f64 = 0.15;
 /// Noise has vanished below this share of the least that was seen.
 const SHARE_MAX: f64 = 0.1;
 
@@ -31,6 +33,7 @@ pub(super) struct Noise {
     /// The last two spans, not yet taken for usual.
     waiting: [f64; 2],
     spans: u32,
+    average: f64,
     least: f64,
     has_vanished: bool,
 }
@@ -44,6 +47,7 @@ impl Noise {
             fresh: 0,
             waiting: [f64::INFINITY; 2],
             spans: 0,
+            average: 0.0,
             least: f64::INFINITY,
             has_vanished: false,
         }
@@ -67,7 +71,10 @@ impl Noise {
         }
         let noise = self.window.mean();
         let had_vanished = self.has_vanished;
-        self.has_vanished = !may_hold && self.spans >= SPANS_MIN && noise < SHARE_MAX * self.least;
+        let is_steady = self.spans >= SPANS_MIN && self.least > STEADY_SHARE_MIN * self.average;
+        // What repeats itself exactly may be frozen, which is told otherwise.
+        let moves = || 2 * self.window.iter().filter(|difference| *difference > 0.0).count() > self.window.len();
+        self.has_vanished = !may_hold && is_steady && noise < SHARE_MAX * self.least && moves();
         if self.has_vanished {
             if !had_vanished {
                 self.since = time;
@@ -79,6 +86,7 @@ impl Noise {
         if self.fresh >= self.window.len() {
             self.fresh = 0;
             self.spans = self.spans.saturating_add(1);
+            self.average += (noise - self.average) / f64::from(self.spans.min(256));
             self.least = self.least.min(self.waiting[1]);
             self.waiting = [noise, self.waiting[0]];
         }
@@ -104,15 +112,15 @@ mod tests {
     #[test]
     fn noise_that_vanishes_is_found_within_ten_samples_and_its_return_too() {
         let mut noise = Noise::new(SECOND);
-        for i in 0..300 {
+        for i in 0..600 {
             noise.take(UtcNanos(i * SECOND), noisy(i), false);
             assert_eq!(noise.finding(), None);
         }
-        for i in 300..309 {
+        for i in 600..609 {
             noise.take(UtcNanos(i * SECOND), i as f64 / 7.0, false);
         }
         assert!(noise.finding().is_some());
-        for i in 309..320 {
+        for i in 609..620 {
             noise.take(UtcNanos(i * SECOND), noisy(i), false);
         }
         assert_eq!(noise.finding(), None);

@@ -15,10 +15,10 @@ use super::{
 const SPAN_NS: i64 = 9 * SECOND;
 const LENGTH_MIN: usize = 9;
 const LENGTH_MAX: usize = 32;
-/// Spans that must have been seen.
-const SPANS_MIN: u32 = 6;
-/// Differences that are not 0 and so tell a step.
-const MOVES_MIN: usize = 3;
+/// Spans that must have been seen: some instruments have coarse steps now and then by nature.
+const SPANS_MIN: u32 = 60;
+/// The share of the differences that are not 0 and so tell a step.
+const MOVES_SHARE_MIN: f64 = 0.4;
 /// Coarser by chance with this probability a span: ten to the power of minus this.
 const CHANCE_DIGITS: f64 = 9.0;
 /// Coarser is at least so many times.
@@ -39,9 +39,9 @@ pub(super) struct Steps {
     /// Steps and levels of the last two spans, not yet taken for usual.
     waiting: [Option<(f64, f64)>; 2],
     spans: u32,
-    /// The finest step, 0 where there is none that can be seen, …
-    finest: f64,
-    /// … and the largest absolute value at which it was that fine.
+    /// The coarsest step that it had, 0 where none could be seen, …
+    coarsest: f64,
+    /// … and the largest absolute value.
     level: f64,
     usual: f64,
     coarse: Option<(UtcNanos, f64)>,
@@ -55,7 +55,7 @@ impl Steps {
             fresh: 0,
             waiting: [None; 2],
             spans: 0,
-            finest: f64::INFINITY,
+            coarsest: 0.0,
             level: 0.0,
             usual: 0.0,
             coarse: None,
@@ -89,7 +89,7 @@ impl Steps {
     /// The step of the late differences, 0 where there is none that can be seen; `None` where they tell nothing.
     fn step(&self, level: f64) -> Option<f64> {
         let moves = || self.differences.iter().map(f64::abs).filter(|move_| *move_ > 0.0);
-        if moves().count() < MOVES_MIN {
+        if (moves().count() as f64) < MOVES_SHARE_MIN * self.differences.len() as f64 {
             return None;
         }
         let rounding = level * ROUNDING;
@@ -101,27 +101,23 @@ impl Steps {
         let ratio = RATIO_MIN.max(10.0_f64.powf(CHANCE_DIGITS / self.differences.len() as f64));
         self.spans >= SPANS_MIN
             && level <= LEVEL_RATIO_MAX * self.level
-            && step > ratio * self.finest
+            && step > ratio * self.coarsest
             && step > USUAL_SHARE_MIN * self.usual
     }
 
     fn learn(&mut self, step: f64, level: f64) {
         self.spans = self.spans.saturating_add(1);
-        self.usual += (self.differences.iter().map(f64::abs).sum::<f64>() / self.differences.len() as f64 - self.usual)
-            / f64::from(self.spans.min(32));
+        let difference = self.differences.iter().map(f64::abs).sum::<f64>() / self.differences.len() as f64;
+        self.usual += (difference - self.usual) / f64::from(self.spans.min(32));
         if let Some((step, level)) = self.waiting[1] {
-            if step < self.finest {
-                (self.finest, self.level) = (step, level);
-            } else if step < 1.5 * self.finest || step == self.finest {
-                self.level = self.level.max(level);
-            }
+            (self.coarsest, self.level) = (self.coarsest.max(step), self.level.max(level));
         }
         self.waiting = [Some((step, level)), self.waiting[0]];
     }
 
     pub(super) fn finding(&self) -> Option<Finding> {
         let (since, step) = self.coarse?;
-        let before = if self.finest > 0.0 { format!("steps of {:.4}", self.finest) } else { "no steps".to_owned() };
+        let before = if self.coarsest > 0.0 { format!("steps of {:.4}", self.coarsest) } else { "no steps".to_owned() };
         let reason = format!(
             "moves in steps of {step:.4} where it had {before}; check the converter, its scaling and the digits that its \
              source sends"
@@ -166,29 +162,29 @@ mod tests {
     fn coarser_steps_are_found_and_finer_ones_are_none() {
         let at = |i: u32, step: f64| rounded(20.0 + noise(i), step);
         let fine = |i: u32| at(i, 0.01);
-        assert_eq!(fed((0..2000).map(fine)).finding(), None);
-        let coarse = fed((0..2000).map(fine).chain((0..40).map(|i| at(i, 0.25))));
+        assert_eq!(fed((0..3000).map(fine)).finding(), None);
+        let coarse = fed((0..3000).map(fine).chain((0..40).map(|i| at(i, 0.25))));
         assert!(coarse.finding().expect("coarser").reason.contains("steps of 0.2500 where it had steps of 0.0100"));
-        assert_eq!(fed((0..2000).map(fine).chain((0..400).map(|i| at(i, 0.0001)))).finding(), None);
-        let back = fed((0..2000).map(fine).chain((0..40).map(|i| at(i, 0.25))).chain((0..60).map(fine)));
+        assert_eq!(fed((0..3000).map(fine).chain((0..400).map(|i| at(i, 0.0001)))).finding(), None);
+        let back = fed((0..3000).map(fine).chain((0..40).map(|i| at(i, 0.25))).chain((0..60).map(fine)));
         assert_eq!(back.finding(), None);
     }
 
     #[test]
     fn steps_appear_where_there_were_none() {
         let smooth = |i: u32| 20.0 + noise(i);
-        assert_eq!(fed((0..2000).map(smooth)).finding(), None);
-        assert!(fed((0..2000).map(smooth).chain((0..40).map(|i| rounded(smooth(i), 0.25)))).finding().is_some());
+        assert_eq!(fed((0..3000).map(smooth)).finding(), None);
+        assert!(fed((0..3000).map(smooth).chain((0..40).map(|i| rounded(smooth(i), 0.25)))).finding().is_some());
     }
 
     #[test]
     fn single_precision_and_fixed_digits_are_as_they_are() {
         let single = |i: u32| f64::from((20.0 + noise(i)) as f32);
-        assert_eq!(fed((0..3000).map(single)).finding(), None);
+        assert_eq!(fed((0..6000).map(single)).finding(), None);
         let digits = |i: u32| {
-            let value = if i < 2000 { 9.0 + noise(i) } else { 14.0 + noise(i) };
+            let value = if i < 3000 { 9.0 + noise(i) } else { 14.0 + noise(i) };
             rounded(value, if value < 10.0 { 0.001 } else { 0.01 })
         };
-        assert_eq!(fed((0..3000).map(digits)).finding(), None);
+        assert_eq!(fed((0..6000).map(digits)).finding(), None);
     }
 }
