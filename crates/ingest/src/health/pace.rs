@@ -23,7 +23,7 @@ const UNEVEN_RATIO: f64 = 5.0;
 /// Intervals are long from so many usual ones on; …
 const SLOW_RATIO: f64 = 1.6;
 /// … so many in a row, or fewer of a slow tag.
-const SLOW_MIN: usize = 3;
+const SLOW_MIN: usize = 4;
 const SLOW_MIN_OF_SLOW: usize = 2;
 const SLOW_PERIOD_NS: i64 = 2 * SECOND;
 /// What is longer is a gap, which is told otherwise.
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn slow_and_uneven_samples_are_told_apart_and_both_are_over_by_themselves() {
         let even = || std::iter::repeat_n(1000, 100);
-        let slow = || std::iter::repeat_n(2000, 3);
+        let slow = || std::iter::repeat_n(2000, 4);
         let uneven = || [400, 1600].into_iter().cycle().take(8);
         assert_eq!(cause(&fed(even())), None);
         assert_eq!(cause(&fed(even().chain(slow()))), Some(Cause::Slow));

@@ -17,8 +17,10 @@ const LENGTH_MIN: usize = 9;
 const LENGTH_MAX: usize = 32;
 /// Spans that must have been seen: some instruments have coarse steps now and then by nature.
 const SPANS_MIN: u32 = 60;
-/// The share of the differences that are not 0 and so tell a step.
-const MOVES_SHARE_MIN: f64 = 0.4;
+/// So many differences that are not 0 tell a step.
+const MOVES_MIN: usize = 3;
+/// Only a tag of whose differences usually this share is not 0 is judged: of one that sticks to a level nothing can be said.
+const MOVING_MIN: f64 = 0.7;
 /// Coarser by chance with this probability a span: ten to the power of minus this.
 const CHANCE_DIGITS: f64 = 9.0;
 /// Coarser is at least so many times.
@@ -44,6 +46,7 @@ pub(super) struct Steps {
     /// … and the largest absolute value.
     level: f64,
     usual: f64,
+    moving: f64,
     coarse: Option<(UtcNanos, f64)>,
 }
 
@@ -58,6 +61,7 @@ impl Steps {
             coarsest: 0.0,
             level: 0.0,
             usual: 0.0,
+            moving: 0.0,
             coarse: None,
         }
     }
@@ -75,7 +79,10 @@ impl Steps {
             return;
         }
         let level = value.abs().max(before.abs());
-        let Some(step) = self.step(level) else { return };
+        let Some(step) = self.step(level) else {
+            self.moving += (self.moving() - self.moving) / 64.0;
+            return;
+        };
         let is_coarse = self.is_coarse(step, level);
         self.coarse = is_coarse.then(|| (self.coarse.map_or(time, |(since, _)| since), step));
         if is_coarse {
@@ -89,7 +96,7 @@ impl Steps {
     /// The step of the late differences, 0 where there is none that can be seen; `None` where they tell nothing.
     fn step(&self, level: f64) -> Option<f64> {
         let moves = || self.differences.iter().map(f64::abs).filter(|move_| *move_ > 0.0);
-        if (moves().count() as f64) < MOVES_SHARE_MIN * self.differences.len() as f64 {
+        if moves().count() < MOVES_MIN {
             return None;
         }
         let rounding = level * ROUNDING;
@@ -97,9 +104,16 @@ impl Steps {
         Some(if step > 4.0 * rounding { step } else { 0.0 })
     }
 
+    /// The share of the late differences that are not 0.
+    fn moving(&self) -> f64 {
+        let count = self.differences.iter().filter(|difference| *difference != 0.0).count();
+        count as f64 / self.differences.len() as f64
+    }
+
     fn is_coarse(&self, step: f64, level: f64) -> bool {
         let ratio = RATIO_MIN.max(10.0_f64.powf(CHANCE_DIGITS / self.differences.len() as f64));
         self.spans >= SPANS_MIN
+            && self.moving > MOVING_MIN
             && level <= LEVEL_RATIO_MAX * self.level
             && step > ratio * self.coarsest
             && step > USUAL_SHARE_MIN * self.usual
@@ -108,7 +122,9 @@ impl Steps {
     fn learn(&mut self, step: f64, level: f64) {
         self.spans = self.spans.saturating_add(1);
         let difference = self.differences.iter().map(f64::abs).sum::<f64>() / self.differences.len() as f64;
-        self.usual += (difference - self.usual) / f64::from(self.spans.min(32));
+        let share = 1.0 / f64::from(self.spans.min(64));
+        self.usual += (difference - self.usual) * share;
+        self.moving += (self.moving() - self.moving) * share;
         if let Some((step, level)) = self.waiting[1] {
             (self.coarsest, self.level) = (self.coarsest.max(step), self.level.max(level));
         }

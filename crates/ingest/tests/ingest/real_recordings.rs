@@ -70,5 +70,8 @@ fn a_real_rig_is_read_whole() {
     assert_eq!(outcome.samples.len(), 9405 * 8);
     assert!(outcome.samples.iter().all(|sample| sample.quality == Quality::Good));
     assert!(outcome.ticks.len() >= 9405, "{} ticks", outcome.ticks.len());
-    assert_eq!(outcome.health.len(), 1, "{}", outcome.reasons());
+    // For a while the rig does send in uneven intervals.
+    let told = outcome.health.iter().filter(|health| !health.reason.starts_with("comes unevenly"));
+    let told: Vec<_> = told.filter(|health| health.subject.is_none() || health.state != HealthState::Good).collect();
+    assert_eq!(told.len(), 1, "{}", outcome.reasons());
 }
