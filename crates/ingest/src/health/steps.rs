@@ -13,10 +13,10 @@ use super::{
 
 /// The span whose differences are looked at, in samples at least and at most.
 const SPAN_NS: i64 = 9 * SECOND;
-const LENGTH_MIN: usize = 9;
+const LENGTH_MIN: usize = 20;
 const LENGTH_MAX: usize = 32;
 /// Spans that must have been seen: some instruments have coarse steps now and then by nature.
-const SPANS_MIN: u32 = 60;
+const SPANS_MIN: u32 = 30;
 /// So many differences that are not 0 tell a step.
 const MOVES_MIN: usize = 3;
 /// Only a tag of whose differences usually this share is not 0 is judged: of one that sticks to a level nothing can be said.
