@@ -7,6 +7,7 @@
 mod asked;
 mod bench_advice;
 mod bench_faults;
+mod bench_health;
 mod bench_history;
 mod bench_physics;
 mod bench_train;
@@ -75,6 +76,8 @@ enum Bench {
     Advice(bench_advice::Arguments),
     /// Which faults of the simulated line are found, after how long, and what is flagged that is none
     Faults(bench_faults::Arguments),
+    /// Whether normal running raises a state of a sensor or camera, and whether broken ones do
+    Health(bench_health::Arguments),
     /// Whether what cannot happen surprises more than what can
     Physics(bench_physics::Arguments),
     /// The historian beside plain SQLite rows, DuckDB and Parquet files
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run_tests(&workspace, &arguments),
         Command::Bench(Bench::Advice(arguments)) => bench_advice::run(&workspace, &arguments),
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
+        Command::Bench(Bench::Health(arguments)) => bench_health::run(&workspace, &arguments),
         Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
         Command::Bench(Bench::Physics(arguments)) => bench_physics::run(&workspace, &arguments),
         Command::Bench(Bench::Train(arguments)) => bench_train::run(&workspace, &arguments),

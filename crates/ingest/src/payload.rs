@@ -96,3 +96,18 @@ fn decode_record(record: &[u8; RECORD_BYTES]) -> Option<Sample> {
         time_source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_tells_when_its_samples_arrived_where_that_is_known() {
+        gst::init().expect("GStreamer");
+        let mut buffer = gst::Buffer::new();
+        assert_eq!(arrival(&buffer), None);
+        let arrived: UtcNanos = "2026-11-24T08:15:00Z".parse().expect("a time");
+        set_arrival(buffer.make_mut(), arrived);
+        assert_eq!(arrival(&buffer), Some(arrived));
+    }
+}

@@ -98,3 +98,8 @@ impl Finding {
         Self { cause, since, reason: reason.into() }
     }
 }
+
+/// A value as people read it: to the millionth.
+pub(super) fn plain(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}

@@ -6,7 +6,7 @@
 
 use sightglass_protocol::{UtcNanos, time::SECOND};
 
-use super::cause::{Cause, Finding};
+use super::cause::{Cause, Finding, plain};
 
 /// A tag must have changed so often before it is known to be one that moves.
 const CHANGES_MIN: u32 = 20;
@@ -124,7 +124,7 @@ impl Frozen {
         self.is_frozen.then(|| {
             let reason = format!(
                 "has read {} for {} s, though samples come and it always moved; check the sensor and its wiring",
-                self.value,
+                plain(self.value),
                 now.since(self.held_since) / SECOND
             );
             Finding::new(Cause::Frozen, self.held_since, reason)

@@ -6,7 +6,7 @@
 
 use sightglass_protocol::{UtcNanos, time::SECOND};
 
-use super::cause::{Cause, Finding};
+use super::cause::{Cause, Finding, plain};
 
 /// Samples from which the way that a tag moves is known.
 const SAMPLES_MIN: u32 = 300;
@@ -107,7 +107,7 @@ impl Jump {
 
     pub(super) fn finding(&self) -> Option<Finding> {
         let Jumped { since, from, to } = self.jumped?;
-        let unit = &self.unit;
+        let (from, to, unit) = (plain(from), plain(to), &self.unit);
         let reason = format!(
             "jumped from {from} to {to} {unit} at once; it never moved by more than {:.3} {unit} from one sample to the \
              next. Check its wiring and its converter",

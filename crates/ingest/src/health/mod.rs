@@ -10,8 +10,8 @@
 //! state is worse than *maintenance required*, the tick's reading is not usable, so that the model does not see it and
 //! nothing is raised about the process on it.
 //!
-//! Time is the data's: what a tick says depends on what was captured up to it. Only a source's clock is judged by when its
-//! samples came, and only that is not the same when a live line is replayed.
+//! Time is the data's: what a tick says depends on what was captured up to it. Only a source's clock is judged by when, and
+//! in which order, its samples came, and only that is not the same when a live line is replayed.
 
 mod camera;
 mod cause;

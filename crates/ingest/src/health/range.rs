@@ -3,7 +3,7 @@
 use sightglass_protocol::UtcNanos;
 
 use super::{
-    cause::{Cause, Finding},
+    cause::{Cause, Finding, plain},
     streak::Streak,
 };
 
@@ -43,7 +43,7 @@ impl Range {
     pub(super) fn finding(&self, now: UtcNanos) -> Option<Finding> {
         let (low, high) = self.limits?;
         let since = self.beyond.lasted_or(BEYOND_MIN, self.lasts_ns, now)?;
-        let (value, unit) = (self.value, &self.unit);
+        let (value, unit) = (plain(self.value), &self.unit);
         let reason = format!("reads {value} {unit}, outside of {low} to {high}; check the sensor, or its range");
         Some(Finding::new(Cause::OutOfRange, since, reason))
     }
