@@ -1,8 +1,8 @@
 //! A value that repeats itself where noise is expected.
 //!
-//! How often a value repeats is learned from the tag itself. A value that hardly ever does is frozen after a few
-//! repetitions; one that usually does (a source that sends changes, a coarse instrument) after many, and not before three
-//! times the longest hold that it has shown.
+//! How often a value repeats, and how often it does so again, is learned from the tag itself. A value that hardly ever does
+//! is frozen after a few repetitions; one that sticks (a source that sends changes, a coarse instrument) after many, and not
+//! before three times the longest hold that it has shown.
 
 use sightglass_protocol::{UtcNanos, time::SECOND};
 
@@ -24,8 +24,12 @@ const CHANCE_SAMPLES: f64 = 1e6;
 const SLOW_PERIOD_NS: i64 = 2 * SECOND;
 /// Repetitions are not by chance where their share is above this: holds then have lengths of their own, …
 const HOLDING_SHARE: f64 = 0.2;
-/// … and a frozen value holds for so many times the longest.
+/// … and a frozen value holds for so many times the longest, …
 const HOLD_RATIO: f64 = 3.0;
+/// … and for so many times what would be enough by chance.
+const CHANCE_RATIO: f64 = 2.0;
+/// The share of repetitions that repeat again is taken for that of all until there are many more than so many.
+const AGAIN_PRIOR: f64 = 4.0;
 /// The share of repetitions of late counts from here on: its steps may have become coarser.
 const LATE_SHARE_MIN: f64 = 0.35;
 const LATE_SAMPLES: f64 = 16.0;
@@ -38,6 +42,8 @@ pub(super) struct Frozen {
     changes: u32,
     samples: u32,
     repeats: u32,
+    /// Repetitions of what was one already.
+    again: u32,
     /// The share of repetitions among the last few samples …
     late_share: f64,
     /// … and what it was when the present hold began.
@@ -56,6 +62,7 @@ impl Frozen {
             changes: 0,
             samples: 0,
             repeats: 0,
+            again: 0,
             late_share: 0.0,
             share_before: 0.0,
             held_since: UtcNanos::MIN,
@@ -87,8 +94,9 @@ impl Frozen {
         self.late_share += (f64::from(u8::from(repeats)) - self.late_share) / LATE_SAMPLES;
         self.samples += 1;
         self.repeats += u32::from(repeats);
+        self.again += u32::from(repeats && self.held > 1);
         if self.samples >= SAMPLES_MAX {
-            (self.samples, self.repeats) = (self.samples / 2, self.repeats / 2);
+            (self.samples, self.repeats, self.again) = (self.samples / 2, self.repeats / 2, self.again / 2);
         }
         self.is_frozen = self.is_known()
             && f64::from(self.held) >= self.repeats_limit()
@@ -97,6 +105,7 @@ impl Frozen {
             // What a frozen sensor did is not how this one is.
             self.samples = self.samples.saturating_sub(self.held).max(SAMPLES_MIN);
             self.repeats = self.repeats.saturating_sub(self.held);
+            self.again = self.again.saturating_sub(self.held);
         }
     }
 
@@ -107,7 +116,10 @@ impl Frozen {
     fn repeats_limit(&self) -> f64 {
         let repeats = self.repeats.saturating_sub(self.held);
         let samples = self.samples.saturating_sub(self.held);
-        let mut share = (f64::from(repeats) + 2.0) / (f64::from(samples) + 4.0);
+        let again = self.again.saturating_sub(self.held);
+        let of_all = (f64::from(repeats) + 2.0) / (f64::from(samples) + 4.0);
+        let of_repeats = (f64::from(again) + AGAIN_PRIOR * of_all) / (f64::from(repeats) + AGAIN_PRIOR);
+        let mut share = of_all.max(of_repeats);
         if self.share_before > LATE_SHARE_MIN {
             share = share.max(self.share_before);
         }
@@ -117,7 +129,11 @@ impl Frozen {
             self.period_ns as f64 / SECOND as f64 / CHANCE_S
         };
         let by_chance = (chance.ln() / share.min(0.999).ln()).max(REPEATS_MIN);
-        if share > HOLDING_SHARE { by_chance.max(HOLD_RATIO * f64::from(self.held_longest)) } else { by_chance }
+        if share > HOLDING_SHARE {
+            (CHANCE_RATIO * by_chance).max(HOLD_RATIO * f64::from(self.held_longest))
+        } else {
+            by_chance
+        }
     }
 
     pub(super) fn finding(&self, now: UtcNanos) -> Option<Finding> {
