@@ -28,8 +28,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     setup::for_building(workspace)?;
     let mut cargo = workspace.cargo();
     cargo.args(["run", "-q", "-p", "sightglass-ingest", "--example", "health_bench", "--"]);
-    cargo.args(["--hours", &arguments.hours.to_string(), "--seeds", &arguments.seeds.to_string()]);
-    cargo.args(["--seed", &arguments.seed.to_string()]);
+    cargo.arg("--hours").arg(arguments.hours.to_string()).arg("--seeds").arg(arguments.seeds.to_string());
+    cargo.arg("--seed").arg(arguments.seed.to_string());
     cargo.args(arguments.no_camera.then_some("--no-camera")).args(arguments.check.then_some("--check"));
     crate::process::run(&mut cargo)
 }
