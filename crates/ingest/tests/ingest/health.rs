@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sightglass_ingest::{Feed, FeedItem, IngestEvent, LinePipeline, PipelineOptions};
+use sightglass_ingest::{Feed, FeedItem, IngestEvent, LinePipeline, Pace, PipelineOptions};
 use sightglass_plant::Plant;
 use sightglass_plant_sim::{
     CAMERA_NAME, Change, ChangeEvent, Fault, FaultEvent, Scenario, SimOptions, Simulation, tags,
@@ -245,7 +245,12 @@ struct Told {
 
 /// What a line tells of its tags and cameras, and its ticks.
 fn run(plant: &Plant, feed: impl Feed + 'static) -> (Vec<Told>, Vec<Tick>) {
-    let line = LinePipeline::start(plant, LineId(0), PipelineOptions::default(), Some(Box::new(feed))).expect("starts");
+    run_at(Pace::Max, plant, feed)
+}
+
+fn run_at(pace: Pace, plant: &Plant, feed: impl Feed + 'static) -> (Vec<Told>, Vec<Tick>) {
+    let options = PipelineOptions { pace, ..Default::default() };
+    let line = LinePipeline::start(plant, LineId(0), options, Some(Box::new(feed))).expect("starts");
     let (mut told, mut waiting, mut ticks) = (Vec::new(), Vec::new(), Vec::new());
     for event in line.events() {
         match event {
@@ -400,11 +405,12 @@ fn states_are_the_same_however_fast_the_line_runs() {
             ..Default::default()
         },
     };
-    let once = || {
-        let (told, ticks) = run(&plant(false), SimFeed(Simulation::without_camera(options())));
-        (told.into_iter().map(|told| (told.at, told.health)).collect::<Vec<_>>(), ticks.len())
+    let at = |pace| {
+        let (told, ticks) = run_at(pace, &plant(false), SimFeed(Simulation::without_camera(options())));
+        let qualities = ticks.iter().map(|tick| quality(&plant(false), tick, "pump_pressure")).collect::<Vec<_>>();
+        (told.into_iter().map(|told| (told.at, told.health)).collect::<Vec<_>>(), qualities)
     };
-    let first = once();
-    assert!(first.0.len() >= 2, "{:?}", first.0);
-    assert_eq!(first, once());
+    let (told, qualities) = at(Pace::Max);
+    assert!(told.len() >= 2 && qualities.contains(&Quality::Frozen), "{told:?}");
+    assert_eq!((told, qualities), at(Pace::Speed(200.0)));
 }
