@@ -8,6 +8,7 @@ mod asked;
 mod bench_advice;
 mod bench_data;
 mod bench_faults;
+mod bench_health;
 mod bench_history;
 mod bench_physics;
 mod bench_tick;
@@ -79,6 +80,8 @@ enum Bench {
     Data(bench_data::Arguments),
     /// Which faults of the simulated line are found, after how long, and what is flagged that is none
     Faults(bench_faults::Arguments),
+    /// Whether normal running raises a state of a sensor or camera, and whether broken ones do
+    Health(bench_health::Arguments),
     /// Whether what cannot happen surprises more than what can
     Physics(bench_physics::Arguments),
     /// The historian beside plain SQLite rows, DuckDB and Parquet files
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Advice(arguments)) => bench_advice::run(&workspace, &arguments),
         Command::Bench(Bench::Data(arguments)) => bench_data::run(&workspace, &arguments),
         Command::Bench(Bench::Faults(arguments)) => bench_faults::run(&workspace, &arguments),
+        Command::Bench(Bench::Health(arguments)) => bench_health::run(&workspace, &arguments),
         Command::Bench(Bench::History(what)) => bench_history::run(&workspace, &what),
         Command::Bench(Bench::Physics(arguments)) => bench_physics::run(&workspace, &arguments),
         Command::Bench(Bench::Tick(arguments)) => bench_tick::run(&workspace, &arguments),

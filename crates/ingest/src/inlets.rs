@@ -26,10 +26,16 @@ pub(crate) const WAITING_LOOK: Duration = Duration::from_secs(1);
 /// What a source hands over.
 #[derive(Debug)]
 pub(crate) enum Delivery {
-    Samples(Vec<Sample>),
+    /// Samples that came together, and when they did by the plant's clock, where a live source says so.
+    Samples {
+        samples: Vec<Sample>,
+        arrived: Option<UtcNanos>,
+    },
     /// A picture as the model sees it, and whole where the window wants it.
     Picture {
         model: Frame,
+        /// Columns and rows of the whole picture.
+        size: (u32, u32),
         whole: Option<Frame>,
     },
     Health(Health),

@@ -16,6 +16,7 @@ mod elements;
 mod error;
 mod event;
 mod feeding;
+pub mod health;
 mod health_event;
 mod inlets;
 mod line;

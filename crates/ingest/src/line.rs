@@ -12,7 +12,7 @@ use std::{
 
 use gst::prelude::*;
 use sightglass_plant::{Camera, CameraFeed, Line, Plant, Source, SourceKind, Tag};
-use sightglass_protocol::{LineId, Role, Subject, TagId, UtcNanos};
+use sightglass_protocol::{CameraId, LineId, Role, Subject, TagId, UtcNanos};
 
 use crate::{
     Feed, IngestError, IngestEvent, Pace, PipelineOptions,
@@ -22,6 +22,7 @@ use crate::{
     elements::{app_sink, init},
     event::EVENTS_MAX,
     feeding::{CameraPad, Feeding, time_of},
+    health::{CameraHealthSettings, LineHealth, LineHealthSettings, TagHealthSettings},
     inlets::{Delivery, INLET_PICTURES_MAX, INLET_ROWS_MAX, Inlets},
     merge::{Merge, Recorders},
     modbussrc, mqttsrc, opcuasrc,
@@ -338,6 +339,7 @@ impl<'a> Start<'a> {
             watches: watches.clone(),
             live,
             aligner,
+            health: LineHealth::new(self.health_settings()),
             pacer: Arc::clone(&pacer),
             recorders: Arc::clone(&recorders),
             events: events_in,
@@ -404,6 +406,30 @@ impl<'a> Start<'a> {
             grace_ns: self.line.grace_ns,
             tags: self.line.tags.iter().map(tag).collect(),
             cameras: self.line.cameras.clone(),
+            sources: self.origins.len(),
+        }
+    }
+
+    fn health_settings(&self) -> LineHealthSettings {
+        let tag = |tag: &TagId| {
+            let tag = &self.plant.tags[tag.index()];
+            TagHealthSettings {
+                tag: tag.id,
+                name: tag.name.clone(),
+                unit: tag.unit.clone(),
+                role: tag.role,
+                range: tag.range,
+                period_ns: tag.period_ns,
+            }
+        };
+        let camera = |camera: &CameraId| {
+            let camera = &self.plant.cameras[camera.index()];
+            CameraHealthSettings { camera: camera.id, name: camera.name.clone(), fps: camera.fps }
+        };
+        LineHealthSettings {
+            tick_ns: self.line.tick_ns,
+            tags: self.line.tags.iter().map(tag).collect(),
+            cameras: self.line.cameras.iter().map(camera).collect(),
             sources: self.origins.len(),
         }
     }
@@ -509,7 +535,8 @@ fn take_samples(sample: &gst::Sample, watch: &Watch) -> Result<gst::FlowSuccess,
     match payload::decode(&map) {
         Ok(samples) => {
             let Some(first) = samples.iter().map(|sample| sample.time).min() else { return Ok(gst::FlowSuccess::Ok) };
-            watch.deliver(first, Delivery::Samples(samples)).map_err(|_| gst::FlowError::Eos)?;
+            let arrived = sample.buffer().and_then(payload::arrival);
+            watch.deliver(first, Delivery::Samples { samples, arrived }).map_err(|_| gst::FlowError::Eos)?;
         }
         Err(error) => watch.trouble(format!("a batch of samples is left out: {error}")),
     }

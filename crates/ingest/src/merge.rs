@@ -11,6 +11,7 @@ use sightglass_protocol::{CameraId, Health, HealthState, UtcNanos};
 use crate::{
     IngestEvent,
     aligner::Aligner,
+    health::LineHealth,
     inlets::{Delivery, Inlets, Step},
     pacer::Pacer,
     recorder::Recorder,
@@ -31,6 +32,7 @@ pub(crate) struct Merge {
     /// Per source, whether it is one of live samples, whose times are this PC's.
     pub(crate) live: Vec<bool>,
     pub(crate) aligner: Aligner,
+    pub(crate) health: LineHealth,
     pub(crate) pacer: Arc<Pacer>,
     pub(crate) recorders: Recorders,
     pub(crate) events: SyncSender<IngestEvent>,
@@ -63,7 +65,7 @@ impl Merge {
                 Step::Progress => {}
                 Step::Silent { source } => {
                     for health in self.watches[source].fell_silent() {
-                        self.send(IngestEvent::Health(health))?;
+                        self.tell(health)?;
                     }
                 }
                 Step::Waiting { source } => self.watches[source].look_for_life(),
@@ -87,28 +89,37 @@ impl Merge {
 
     fn deliver(&mut self, source: usize, delivery: Delivery) -> Result<(), Stopped> {
         match delivery {
-            Delivery::Samples(samples) => {
+            Delivery::Samples { samples, arrived } => {
+                self.health.samples(source, arrived, &samples);
                 self.aligner.samples(source, &samples);
                 self.send(IngestEvent::Samples(samples))
             }
-            Delivery::Picture { model, whole } => {
+            Delivery::Picture { model, size, whole } => {
                 *self.pictures.entry(model.camera).or_default() += 1;
+                self.health.picture(model.clone(), size);
                 self.aligner.frame(source, model);
                 match whole {
                     Some(frame) => self.send(IngestEvent::Picture { camera: frame.camera, time: frame.time, frame }),
                     None => Ok(()),
                 }
             }
-            Delivery::Health(health) => self.send(IngestEvent::Health(health)),
+            Delivery::Health(health) => self.tell(health),
         }
     }
 
     fn send_ticks(&mut self) -> Result<(), Stopped> {
-        while let Some(tick) = self.aligner.next_tick() {
+        while let Some(mut tick) = self.aligner.next_tick() {
             self.send_counts()?;
+            for health in self.health.tick(&mut tick) {
+                self.send(IngestEvent::Health(health))?;
+            }
             self.send(IngestEvent::Tick(tick))?;
         }
         Ok(())
+    }
+
+    fn tell(&self, health: Health) -> Result<(), Stopped> {
+        self.health.told(health).into_iter().try_for_each(|health| self.send(IngestEvent::Health(health)))
     }
 
     fn send_counts(&mut self) -> Result<(), Stopped> {

@@ -11,7 +11,8 @@
 //! | 20 | u8 | [`Quality`] |
 //! | 21 | u8 | [`TimeSource`] |
 //!
-//! The buffer's PTS is the capture time of its first record less the pipeline's base time.
+//! The buffer's PTS is the capture time of its first record less the pipeline's base time. Its offset, where a live source
+//! sets one, is when the samples arrived, UTC nanoseconds since 1970.
 
 use sightglass_protocol::{Quality, Sample, TagId, TimeSource, UtcNanos};
 
@@ -36,6 +37,19 @@ pub enum PayloadError {
 /// The caps of samples.
 pub fn samples_caps() -> gst::Caps {
     gst::Caps::builder(SAMPLES_MEDIA_TYPE).field("version", SAMPLES_VERSION).build()
+}
+
+/// Notes in a buffer when its samples arrived.
+pub fn set_arrival(buffer: &mut gst::BufferRef, arrived: UtcNanos) {
+    if let Ok(offset) = u64::try_from(arrived.0) {
+        buffer.set_offset(offset);
+    }
+}
+
+/// When the samples of a buffer arrived, where its source says so.
+pub fn arrival(buffer: &gst::BufferRef) -> Option<UtcNanos> {
+    // None is all bits set, which is no time either.
+    i64::try_from(buffer.offset()).ok().map(UtcNanos)
 }
 
 /// The payload of `samples`.
@@ -81,4 +95,19 @@ fn decode_record(record: &[u8; RECORD_BYTES]) -> Option<Sample> {
         quality: Quality::from_u8(quality)?,
         time_source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_tells_when_its_samples_arrived_where_that_is_known() {
+        gst::init().expect("GStreamer");
+        let mut buffer = gst::Buffer::new();
+        assert_eq!(arrival(&buffer), None);
+        let arrived: UtcNanos = "2026-11-24T08:15:00Z".parse().expect("a time");
+        set_arrival(buffer.make_mut(), arrived);
+        assert_eq!(arrival(&buffer), Some(arrived));
+    }
 }

@@ -206,7 +206,7 @@ impl Flow {
             };
             Frame { camera, time, width: view.width, height: view.height, pixels: view.packed() }
         });
-        Ok(Delivery::Picture { model, whole })
+        Ok(Delivery::Picture { model, size: (view.width, view.height), whole })
     }
 }
 

@@ -245,6 +245,9 @@ impl Case {
         let seconds = whole_seconds(frozen.since, now);
         let (kind, reason) = match subject {
             Subject::Tag(_) => (AdvisoryKind::Sensor, format!("has not changed for {seconds} s")),
+            Subject::Camera(_) if frozen.is_unfit => {
+                (AdvisoryKind::Camera, format!("its picture has not been usable for {seconds} s"))
+            }
             Subject::Camera(_) => (AdvisoryKind::Camera, format!("shows the same picture for {seconds} s")),
         };
         let predicted = match subject {

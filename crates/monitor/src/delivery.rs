@@ -1,4 +1,8 @@
-//! Whether sensors and cameras deliver: values that do not move, pictures that stay the same, data that does not come.
+//! Whether sensors and cameras can be trusted: values that do not move, pictures that stay the same.
+//!
+//! Ingest judges every tag and camera by its own history, and marks what is not to be used; that is taken as it is, and a
+//! value that it calls frozen, or a picture that it refuses, opens an advisory. What is added here is what the model's card
+//! knows of normal running, before a tag has a history of its own.
 //!
 //! A sensor is frozen when its value is exactly the same, over fresh samples, for much longer than it ever was in normal
 //! running. Setpoints, modes and outputs hold by nature and are not asked. Nor is a measurement at 0 or at an end of its
@@ -31,10 +35,6 @@ const SUSPECT_MARGIN_TICKS: f32 = 1.0;
 const STILL_TICKS_MIN: f32 = 5.0;
 const STILL_MARGIN_TICKS: f32 = 2.0;
 const STILL_TICKS_MIN_UNKNOWN: f32 = 120.0;
-/// A picture without a channel above this is black.
-const BLACK_LEVEL_MAX: u8 = 16;
-/// A value is out of specification beyond its range by this share of it.
-const RANGE_MARGIN: f64 = 0.02;
 
 /// How far the evidence of a tag or camera may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,29 +60,26 @@ pub(crate) struct Frozen {
     pub(crate) value: Option<f64>,
     /// Whether it holds at this very tick.
     pub(crate) now: bool,
+    /// Whether it is unfit for another reason than that it stays the same (cameras only).
+    pub(crate) is_unfit: bool,
 }
 
-/// Good or not, with patience in both directions.
+/// Whether it was told that a tag or camera is frozen, where ingest has not told it.
 #[derive(Clone, Debug)]
 struct Standing {
     state: HealthState,
-    wrong_ticks: u32,
-    wrong_since: UtcNanos,
     good_ticks: u32,
 }
 
-/// What is wrong at one tick.
+/// Why something is frozen.
 struct Wrong {
-    state: HealthState,
-    /// Whether it has persisted already.
-    at_once: bool,
     since: UtcNanos,
     reason: String,
 }
 
 impl Standing {
     fn new() -> Self {
-        Self { state: HealthState::Good, wrong_ticks: 0, wrong_since: UtcNanos::MIN, good_ticks: 0 }
+        Self { state: HealthState::Good, good_ticks: 0 }
     }
 
     /// Takes in one tick; the new state, since when and why, where it changed.
@@ -93,7 +90,6 @@ impl Standing {
         options: &MonitorOptions,
     ) -> Option<(HealthState, UtcNanos, String)> {
         let Some(wrong) = wrong else {
-            self.wrong_ticks = 0;
             self.good_ticks = self.good_ticks.saturating_add(1);
             if self.state != HealthState::Good && self.good_ticks >= options.recover_ticks {
                 self.state = HealthState::Good;
@@ -102,15 +98,11 @@ impl Standing {
             return None;
         };
         self.good_ticks = 0;
-        if self.wrong_ticks == 0 {
-            self.wrong_since = now;
-        }
-        self.wrong_ticks = self.wrong_ticks.saturating_add(1);
-        if self.state == wrong.state || !(wrong.at_once || self.wrong_ticks >= options.fail_ticks) {
+        if self.state == HealthState::Failure {
             return None;
         }
-        self.state = wrong.state;
-        Some((wrong.state, wrong.since.min(self.wrong_since), wrong.reason))
+        self.state = HealthState::Failure;
+        Some((self.state, wrong.since, wrong.reason))
     }
 }
 
@@ -118,7 +110,6 @@ impl Standing {
 struct TagWatch {
     subject: Subject,
     name: String,
-    unit: String,
     range: Option<(f64, f64)>,
     is_measurement: bool,
     longest_hold_ticks: Option<f32>,
@@ -141,7 +132,6 @@ impl TagWatch {
         Self {
             subject: Subject::Tag(tag.id),
             name: tag.name.clone(),
-            unit: tag.unit.clone(),
             range: tag.range,
             is_measurement: tag.role == Role::Measurement,
             longest_hold_ticks,
@@ -177,7 +167,8 @@ impl TagWatch {
     }
 
     fn take(&mut self, reading: &mut TagReading, now: UtcNanos, stands: bool, options: &MonitorOptions) -> Trust {
-        let usable = reading.quality.is_usable() && reading.value.is_finite();
+        let is_told = reading.quality == Quality::Frozen;
+        let usable = (reading.quality.is_usable() || is_told) && reading.value.is_finite();
         if !usable {
             self.distrust_ticks = options.distrust_ticks;
             return Trust::Unusable;
@@ -202,7 +193,7 @@ impl TagWatch {
         (self.value, self.captured) = (reading.value, captured);
 
         let over = self.hold_ticks_max().is_some_and(|most| self.held_ticks as f32 > most);
-        if over && self.held_samples >= HOLD_SAMPLES_MIN {
+        if is_told || (over && self.held_samples >= HOLD_SAMPLES_MIN) {
             (self.is_frozen, self.was_frozen) = (true, true);
         }
         if self.is_frozen {
@@ -221,34 +212,13 @@ impl TagWatch {
         }
     }
 
-    fn wrong(&self, reading: &TagReading, now: UtcNanos) -> Option<Wrong> {
-        let failure = |since, at_once, reason| Some(Wrong { state: HealthState::Failure, at_once, since, reason });
-        if self.is_frozen && reading.quality == Quality::Frozen {
+    fn wrong(&self, now: UtcNanos) -> Option<Wrong> {
+        self.is_frozen.then(|| {
             let seconds = whole_seconds(self.held_since, now);
             let reason =
                 format!("has not changed for {seconds} s though samples come; check the sensor and its wiring");
-            return failure(self.held_since, true, reason);
-        }
-        let age = if reading.age_ns == i64::MAX { None } else { Some(reading.age_ns / SECOND) };
-        let text = match (reading.quality, age) {
-            (Quality::Missing, _) => "there is no value; check that its source runs and knows this address".to_owned(),
-            (Quality::Stale, Some(age)) => format!("the last value is {age} s old; check the connection of its source"),
-            (Quality::Stale, None) => "the last value is too old; check the connection of its source".to_owned(),
-            (Quality::Frozen, _) => "its source says that the value is frozen; check the sensor".to_owned(),
-            (Quality::Bad, _) => "its source says that the value is bad; check the sensor".to_owned(),
-            _ if !reading.value.is_finite() => "the value is not a number; check its source".to_owned(),
-            _ => {
-                let (low, high) = self.range.filter(|_| self.is_measurement)?;
-                let margin = (high - low) * RANGE_MARGIN;
-                if (low - margin..=high + margin).contains(&reading.value) {
-                    return None;
-                }
-                let (value, unit) = (reading.value, &self.unit);
-                let reason = format!("reads {value} {unit}, outside of {low} to {high}; check the sensor or its range");
-                return Some(Wrong { state: HealthState::OutOfSpecification, at_once: false, since: now, reason });
-            }
-        };
-        failure(now, false, text)
+            Wrong { since: self.held_since, reason }
+        })
     }
 }
 
@@ -262,7 +232,8 @@ struct CameraWatch {
     still_ticks: u32,
     is_frozen: bool,
     was_frozen: bool,
-    is_black: bool,
+    /// Since when ingest refuses its pictures for what they show.
+    unfit_since: Option<UtcNanos>,
     distrust_ticks: u32,
     standing: Standing,
 }
@@ -278,7 +249,7 @@ impl CameraWatch {
             still_ticks: 0,
             is_frozen: false,
             was_frozen: false,
-            is_black: false,
+            unfit_since: None,
             distrust_ticks: 0,
             standing: Standing::new(),
         }
@@ -290,7 +261,10 @@ impl CameraWatch {
     }
 
     fn take(&mut self, reading: &mut CameraReading, options: &MonitorOptions) -> Trust {
-        if !reading.quality.is_usable() || reading.frames.is_empty() {
+        let is_told = reading.quality == Quality::Frozen;
+        let is_unfit = reading.quality == Quality::Bad && !reading.frames.is_empty();
+        self.unfit_since = is_unfit.then(|| self.unfit_since.or(Some(reading.frames.last()?.time))).flatten();
+        if !(reading.quality.is_usable() || is_told || is_unfit) || reading.frames.is_empty() {
             self.distrust_ticks = options.distrust_ticks;
             return Trust::Unusable;
         }
@@ -314,17 +288,14 @@ impl CameraWatch {
         } else if came {
             self.still_ticks = self.still_ticks.saturating_add(1);
         }
-        if self.still_ticks as f32 > self.still_ticks_max() {
-            (self.is_frozen, self.was_frozen) = (true, true);
+        if is_told || self.still_ticks as f32 > self.still_ticks_max() {
+            self.is_frozen = true;
         }
-        self.is_black =
-            self.last.as_ref().is_some_and(|last| last.pixels.iter().all(|level| *level <= BLACK_LEVEL_MAX));
         if self.is_frozen {
-            reading.quality = Quality::Frozen;
-        } else if self.is_black {
-            reading.quality = Quality::Bad;
+            reading.quality = reading.quality.max(Quality::Frozen);
         }
-        if self.is_frozen || self.is_black {
+        if self.is_frozen || is_unfit {
+            self.was_frozen = true;
             self.distrust_ticks = options.distrust_ticks;
             return Trust::Unusable;
         }
@@ -339,23 +310,12 @@ impl CameraWatch {
         }
     }
 
-    fn wrong(&self, reading: &CameraReading, now: UtcNanos) -> Option<Wrong> {
-        let (since, at_once, reason) = match reading.quality {
-            Quality::Frozen => {
-                let seconds = whole_seconds(self.still_since, now);
-                let reason = format!("shows the same picture for {seconds} s; restart the camera and check its link");
-                (self.still_since, true, reason)
-            }
-            Quality::Bad if self.is_black => {
-                (now, false, "the picture is black; check its lens and the light".to_owned())
-            }
-            Quality::Stale => (now, false, "pictures stopped coming; check the camera's power and network".to_owned()),
-            quality if !quality.is_usable() || reading.frames.is_empty() => {
-                (now, false, "there are no pictures; check the camera's power, network and address".to_owned())
-            }
-            _ => return None,
-        };
-        Some(Wrong { state: HealthState::Failure, at_once, since, reason })
+    fn wrong(&self, now: UtcNanos) -> Option<Wrong> {
+        self.is_frozen.then(|| {
+            let seconds = whole_seconds(self.still_since, now);
+            let reason = format!("shows the same picture for {seconds} s; restart the camera and check its link");
+            Wrong { since: self.still_since, reason }
+        })
     }
 }
 
@@ -396,7 +356,7 @@ impl Delivery {
         }
     }
 
-    /// Takes in a tick, marks in it what is frozen or black, and says how far each tag and camera may be used.
+    /// Takes in a tick, marks in it what is frozen, and says how far each tag and camera may be used.
     pub(crate) fn take(
         &mut self,
         tick: &mut Tick,
@@ -412,16 +372,24 @@ impl Delivery {
         let mut trust = Vec::with_capacity(self.tags.len() + self.cameras.len());
         let mut changes = Vec::new();
         for (watch, reading) in self.tags.iter_mut().zip(&mut tick.tags) {
+            // What ingest refuses, it has told.
+            let is_told = !reading.quality.is_usable();
             trust.push(watch.take(reading, now, stands, options));
-            let wrong = watch.wrong(reading, now);
-            changes.extend(report(watch.standing.take(wrong, now, options), watch.subject, &watch.name));
+            if !is_told {
+                let change = watch.standing.take(watch.wrong(now), now, options);
+                changes.extend(report(change, watch.subject, &watch.name));
+            }
             watch.was_frozen &= watch.is_frozen || watch.standing.state != HealthState::Good;
         }
         for (watch, reading) in self.cameras.iter_mut().zip(&mut tick.cameras) {
+            let is_told = !reading.quality.is_usable();
             trust.push(watch.take(reading, options));
-            let wrong = watch.wrong(reading, now);
-            changes.extend(report(watch.standing.take(wrong, now, options), watch.subject, &watch.name));
-            watch.was_frozen &= watch.is_frozen || watch.standing.state != HealthState::Good;
+            if !is_told {
+                let change = watch.standing.take(watch.wrong(now), now, options);
+                changes.extend(report(change, watch.subject, &watch.name));
+            }
+            watch.was_frozen &=
+                watch.is_frozen || watch.unfit_since.is_some() || watch.standing.state != HealthState::Good;
         }
         (trust, changes)
     }
@@ -435,12 +403,17 @@ impl Delivery {
         let tags = self.tags.iter().enumerate().filter(|(_, tag)| tag.was_frozen).map(|(position, tag)| {
             let most = tag.hold_ticks_max().unwrap_or(HOLD_TICKS_MIN_UNKNOWN);
             let (ratio, confidence) = beyond(tag.held_ticks, most, tag.longest_hold_ticks);
-            Frozen { position, since: tag.held_since, ratio, confidence, value: Some(tag.value), now: tag.is_frozen }
+            let (since, value, now) = (tag.held_since, Some(tag.value), tag.is_frozen);
+            Frozen { position, since, ratio, confidence, value, now, is_unfit: false }
         });
         let cameras = self.cameras.iter().enumerate().filter(|(_, camera)| camera.was_frozen).map(|(index, camera)| {
             let (ratio, confidence) = beyond(camera.still_ticks, camera.still_ticks_max(), camera.longest_still_ticks);
             let position = self.tags.len() + index;
-            Frozen { position, since: camera.still_since, ratio, confidence, value: None, now: camera.is_frozen }
+            let is_unfit = camera.unfit_since.is_some() && !camera.is_frozen;
+            let since = camera.unfit_since.filter(|_| is_unfit).unwrap_or(camera.still_since);
+            let now = camera.is_frozen || is_unfit;
+            let (ratio, confidence) = if is_unfit { (1.0, 1.0) } else { (ratio, confidence) };
+            Frozen { position, since, ratio, confidence, value: None, now, is_unfit }
         });
         tags.chain(cameras).collect()
     }

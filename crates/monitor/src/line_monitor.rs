@@ -95,8 +95,8 @@ impl Monitor {
         }
     }
 
-    /// Before the model: marks readings of frozen sensors and cameras as [`sightglass_protocol::Quality::Frozen`] and
-    /// black pictures as bad, and returns the states of health that changed.
+    /// Before the model: marks readings of frozen sensors and cameras as [`sightglass_protocol::Quality::Frozen`], and
+    /// returns the states of health that changed by that. Readings that are marked already were told by ingest.
     ///
     /// # Panics
     /// Where the tick is of another line (has another number of tags or cameras).

@@ -33,8 +33,6 @@ pub struct MonitorOptions {
     pub update_ticks: u32,
     /// A gap between ticks that is longer than this ends every run of evidence.
     pub gap_ticks: u32,
-    /// A value or picture that is not usable for this many ticks on end is a failure of its source.
-    pub fail_ticks: u32,
     /// A source is good again after this many good ticks on end.
     pub recover_ticks: u32,
     /// For this long after its value was not usable, a tag or camera leads no advisory about the process.
@@ -56,7 +54,6 @@ impl Default for MonitorOptions {
             attribution_ticks: 60,
             update_ticks: 30,
             gap_ticks: 10,
-            fail_ticks: 3,
             recover_ticks: 5,
             distrust_ticks: 3,
         }

@@ -13,7 +13,7 @@ use crate::vjepa2::Vjepa2Error;
 pub const TICKS_MIN: usize = 16;
 
 /// The most moving tags that a line's model predicts: the regressions' memory grows with their square (1 GiB at this many).
-pub const MOVING_TAGS_MAX: usize = 512;
+pub(crate) const MOVING_TAGS_MAX: usize = 512;
 
 /// What a line consists of. The order of tags and cameras is their order in a `Tick`.
 #[derive(Clone, Debug, PartialEq)]

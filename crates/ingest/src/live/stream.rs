@@ -16,7 +16,10 @@ use super::{
     outbox::{Item, Taken},
     worker::Worker,
 };
-use crate::{health_event, payload::encode};
+use crate::{
+    health_event,
+    payload::{encode, set_arrival},
+};
 
 /// How often it is said up to when there is nothing more: what a silent source costs a line in delay.
 const GAP_EVERY_NS: i64 = 100 * MILLISECOND;
@@ -89,10 +92,11 @@ impl LiveStream {
             };
             let base = self.tell_gap(element, arrival)?;
             match taken {
-                Taken::Item(_, Item::Samples(samples)) => {
+                Taken::Item(arrival, Item::Samples(samples)) => {
                     let first = samples.first().map_or(arrival, |sample| sample.time);
                     let mut buffer = gst::Buffer::from_mut_slice(encode(&samples));
                     buffer.make_mut().set_pts(pts(first, base));
+                    set_arrival(buffer.make_mut(), arrival);
                     return Ok(CreateSuccess::NewBuffer(buffer));
                 }
                 Taken::Item(arrival, Item::Health(state, reason)) => {

@@ -24,7 +24,7 @@ fn script(seconds: i64) -> Vec<FeedItem> {
     }
     for step in 0..seconds * 15 {
         let time = 1000.0 + step as f64 / 15.0;
-        timed.push((time, FeedItem::Frame(grey(0, time, (step % 200) as u8))));
+        timed.push((time, FeedItem::Frame(grey(0, time, (40 + step % 200) as u8))));
     }
     timed.sort_by(|a, b| a.0.total_cmp(&b.0));
     timed.into_iter().map(|(_, item)| item).collect()
@@ -38,13 +38,13 @@ fn a_feed_becomes_the_ticks_that_it_describes() {
     assert_eq!(times, (0..10).map(|second| at(1000.0 + f64::from(second))).collect::<Vec<_>>());
     assert_eq!(outcome.samples.len(), 110);
     assert_eq!((outcome.frames, outcome.pictures.len()), (150, 150));
-    assert_eq!((outcome.pictures[7].width, outcome.pictures[7].height, outcome.pictures[7].pixels[0]), (160, 120, 7));
+    assert_eq!((outcome.pictures[7].width, outcome.pictures[7].height, outcome.pictures[7].pixels[0]), (160, 120, 47));
     let tick = &outcome.ticks[4];
     assert_eq!((tick.tags[0].value, tick.tags[1].value), (40.0, -4.0));
     let shown: Vec<_> = tick.cameras[0].frames.iter().map(|f| (f.time, f.width, f.pixels.len())).collect();
     let pixels = 112 * 112 * 3;
     assert_eq!(shown, [(at(1000.0 + 52.0 / 15.0), 112, pixels), (at(1004.0), 112, pixels)]);
-    assert!(tick.cameras[0].frames[1].pixels.iter().all(|level| *level == 60));
+    assert!(tick.cameras[0].frames[1].pixels.iter().all(|level| *level == 100));
     assert!(outcome.health.iter().all(|health| health.state == HealthState::Good), "{}", outcome.reasons());
 }
 

@@ -3,6 +3,7 @@
 mod aligning;
 mod cameras;
 mod feeds;
+mod health;
 mod modbus;
 mod mqtt;
 mod opcua;
@@ -12,3 +13,4 @@ mod real_recordings;
 mod recording;
 mod rtsp;
 mod sample_files;
+mod simulated;

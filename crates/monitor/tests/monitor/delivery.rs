@@ -158,43 +158,46 @@ fn a_camera_that_sends_nothing_new_is_not_called_frozen() {
 }
 
 #[test]
-fn a_black_picture_is_a_failure_that_the_model_does_not_see() {
+fn a_picture_that_ingest_refuses_is_a_camera_advisory_until_it_does_no_more() {
     let mut run = Run::new();
     run.quiet(10);
-    run.picture = Some(3);
-    run.quiet(3);
-    assert_eq!(run.health[0].state, HealthState::Failure);
-    assert!(run.health[0].reason.contains("black"), "{}", run.health[0].reason);
-    let mut tick = run.tick();
-    run.monitor.check(&mut tick);
-    assert_eq!(tick.cameras[0].quality, Quality::Bad);
-}
-
-#[test]
-fn missing_values_are_a_failure_once_they_last_and_good_again_once_they_come() {
-    let mut run = Run::new();
-    run.quiet(10);
-    run.qualities[FLOW] = Some(Quality::Missing);
+    run.picture_quality = Some(Quality::Bad);
+    run.steps(8, 2.0, &[(CAMERA, 2.0)]);
+    let [advisory] = run.monitor.open() else { panic!("{:?}", run.changes) };
+    assert_eq!((advisory.kind, advisory.causes[0].subject), (AdvisoryKind::Camera, Subject::Camera(CameraId(0))));
+    assert!(advisory.title.starts_with("filler-camera: its picture has not been usable for"), "{}", advisory.title);
+    run.picture_quality = None;
     run.quiet(2);
-    assert_eq!(run.health, []);
-    run.quiet(1);
-    assert_eq!((run.health[0].state, run.health[0].since), (HealthState::Failure, UtcNanos(10 * SECOND)));
-    assert!(run.health[0].reason.contains("there is no value"), "{}", run.health[0].reason);
-    run.qualities[FLOW] = None;
-    run.quiet(4);
-    assert_eq!(run.health.len(), 1);
-    run.quiet(1);
-    assert_eq!(run.health[1].state, HealthState::Good);
-    assert_eq!(run.changes, [], "absence is not an advisory");
+    assert_eq!((run.closed(), run.monitor.open().len()), (1, 0));
+    assert_eq!(run.health, [], "ingest has told it");
 }
 
 #[test]
-fn a_value_beyond_its_range_is_out_of_specification() {
+fn a_value_that_ingest_calls_frozen_is_a_sensor_advisory_at_once() {
+    let mut run = Run::with(None, MonitorOptions::default());
+    run.quiet(5);
+    run.values[LEVEL] = Some(50.25);
+    run.qualities[LEVEL] = Some(Quality::Frozen);
+    run.quiet(1);
+    assert_eq!(run.monitor.open()[0].kind, AdvisoryKind::Sensor);
+    run.quiet(5);
+    assert_eq!(run.opened(), 1);
+    (run.values[LEVEL], run.qualities[LEVEL]) = (None, None);
+    run.quiet(2);
+    assert_eq!((run.closed(), run.health.len()), (1, 0));
+}
+
+#[test]
+fn what_is_missing_is_no_advisory_and_was_told_by_ingest() {
     let mut run = Run::new();
-    run.values[FLOW] = Some(130.0);
-    run.quiet(3);
-    assert_eq!(run.health[0].state, HealthState::OutOfSpecification);
-    assert!(run.health[0].reason.contains("130 %, outside of 0 to 100"), "{}", run.health[0].reason);
+    run.quiet(10);
+    for quality in [Quality::Missing, Quality::Stale, Quality::Bad] {
+        run.qualities[FLOW] = Some(quality);
+        run.quiet(20);
+        run.qualities[FLOW] = None;
+        run.quiet(10);
+    }
+    assert_eq!((run.health.len(), run.changes.len()), (0, 0));
 }
 
 #[test]

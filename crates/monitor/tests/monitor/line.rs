@@ -67,6 +67,8 @@ pub(crate) struct Run {
     pub(crate) qualities: [Option<Quality>; 6],
     /// Replaces the noise in the picture.
     pub(crate) picture: Option<u8>,
+    /// Replaces the quality of the picture.
+    pub(crate) picture_quality: Option<Quality>,
     pub(crate) changes: Vec<AdvisoryChange>,
     pub(crate) health: Vec<Health>,
 }
@@ -80,7 +82,9 @@ impl Run {
         let plant = plant();
         let monitor = Monitor::new(&plant.lines[0], &plant, normal, AdvisoryId(7), options);
         let (values, qualities) = ([None; 6], [None; 6]);
-        Self { monitor, index: 0, values, qualities, picture: None, changes: Vec::new(), health: Vec::new() }
+        let (picture, picture_quality) = (None, None);
+        let (changes, health) = (Vec::new(), Vec::new());
+        Self { monitor, index: 0, values, qualities, picture, picture_quality, changes, health }
     }
 
     pub(crate) fn now(&self) -> UtcNanos {
@@ -113,7 +117,7 @@ impl Run {
             cameras: vec![CameraReading {
                 camera: CameraId(0),
                 frames: vec![frame(0), frame(1)],
-                quality: Quality::Good,
+                quality: self.picture_quality.unwrap_or(Quality::Good),
             }],
         }
     }
