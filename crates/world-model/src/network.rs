@@ -298,3 +298,20 @@ impl Network {
         features.fit(&batch.pictures(self.params.device())?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_as_many_parameters_as_they_say() {
+        let parameters = |size: Size| {
+            let shape = Shape { size, cameras: 1, tags: 20, actions: 32, extra: 200, frozen: None };
+            Network::seeded(shape, 1, &ComputeDevice::cpu()).expect("a network").params.count() as f64 / 1e6
+        };
+        let sizes = [Size::nano(), Size::tiny(), Size::small()].map(parameters);
+        for (millions, (low, high)) in sizes.iter().zip([(1.0, 2.0), (3.5, 4.9), (14.0, 16.0)]) {
+            assert!((low..high).contains(millions), "{sizes:?} million");
+        }
+    }
+}

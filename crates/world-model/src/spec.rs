@@ -132,12 +132,12 @@ impl Size {
 
     /// About 4 M parameters: for several cameras or hundreds of tags.
     pub const fn tiny() -> Self {
-        Self { width: 192, heads: 6, encoder_layers: 5, latent: 128, ..Self::nano() }
+        Self { width: 160, heads: 5, encoder_layers: 5, latent: 128, ..Self::nano() }
     }
 
     /// About 15 M parameters, for a computer with cores or a GPU to spare.
     pub const fn small() -> Self {
-        Self { width: 320, heads: 10, encoder_layers: 6, predictor_layers: 6, latent: 192, ..Self::nano() }
+        Self { width: 288, heads: 9, encoder_layers: 5, predictor_layers: 6, latent: 192, ..Self::nano() }
     }
 
     /// Learns in seconds, little: for tests, and for lines of a few tags.
