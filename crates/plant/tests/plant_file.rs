@@ -311,11 +311,25 @@ fn the_examples_of_the_page_on_sources_are_good() {
     let page = include_str!("../../../docs/sources.md");
     let examples: Vec<&str> =
         page.split("```toml").skip(1).map(|after| after.split("```").next().unwrap_or_default()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
         let text = format!("[plant]\nname = \"p\"\n[[line]]\nname = \"l\"\n{example}");
         let plant = parsed(&text).unwrap_or_else(|errors| panic!("{}", errors.fancy()));
-        assert!(plant.sources[0].kind.is_live() && plant.tags.len() == 1);
+        match (&plant.sources[..], &plant.cameras[..]) {
+            ([source], []) => assert!(source.kind.is_live() && plant.tags.len() == 1),
+            ([], [camera]) => assert!(matches!(camera.feed, CameraFeed::Rtsp(_))),
+            _ => panic!("{example}"),
+        }
+    }
+}
+
+#[test]
+fn the_example_of_the_page_on_the_model_is_good() {
+    let page = include_str!("../../../docs/model.md");
+    let example = page.split("```toml").nth(1).and_then(|after| after.split("```").next()).unwrap();
+    for text in [example.to_owned(), example.replace("# encoder", "encoder")] {
+        let plant = parsed(&format!("{SMALLEST}{text}")).unwrap_or_else(|errors| panic!("{}", errors.fancy()));
+        assert_eq!((plant.model.size, plant.model.epochs_max), (ModelSize::Nano, 40));
     }
 }
 

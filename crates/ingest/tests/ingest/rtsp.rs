@@ -159,7 +159,7 @@ fn a_camera_that_goes_away_is_told_and_comes_back_by_itself_with_another_codec()
     assert_eq!(live.outcome.closed.len(), 1, "the first segment is whole: {}", live.outcome.reasons());
     let _cameras = Cameras::serve("jpegenc ! rtpjpegpay", Some(port), false).expect("jpegenc was there");
     live.until("pictures again", |outcome| {
-        sees(outcome) && outcome.health.iter().any(|health| health.reason.contains("delivers pictures again"))
+        sees(outcome) && outcome.health.iter().any(|h| h.state == HealthState::Good && h.reason.contains("again"))
     });
     let segments = live.outcome.opened.len();
     assert_eq!(segments, 2, "{}", live.outcome.reasons());
