@@ -190,6 +190,7 @@ fn link_branches(
     taps: CameraTaps,
 ) -> Result<(), IngestError> {
     let error = |reason: &dyn std::fmt::Display| IngestError::camera(bin.name().as_str(), reason);
+    watch.set_media(media_of(pad));
     let tee = make("tee")?;
     bin.add(&tee).map_err(|e| error(&e))?;
     let queue = format!("queue name=head max-size-buffers={QUEUE_PICTURES} max-size-bytes=0 max-size-time=0");
@@ -226,6 +227,23 @@ fn link_branches(
     let sink_pad = tee.static_pad("sink").ok_or_else(|| error(&"tee has no pad"))?;
     pad.link(&sink_pad).map_err(|e| error(&e))?;
     Ok(())
+}
+
+/// What comes from a pad, in words: codec and size.
+fn media_of(pad: &gst::Pad) -> String {
+    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    let Some(structure) = caps.structure(0) else { return "an unknown codec".to_owned() };
+    let codec = match structure.name().as_str() {
+        "video/x-h264" => "H.264",
+        "video/x-h265" => "H.265",
+        "image/jpeg" => "JPEG",
+        "video/x-raw" => "raw pictures",
+        other => other.split('/').next_back().unwrap_or(other),
+    };
+    match (structure.get::<i32>("width"), structure.get::<i32>("height")) {
+        (Ok(width), Ok(height)) => format!("{codec}, {width} x {height}"),
+        _ => codec.to_owned(),
+    }
 }
 
 fn add_branch(

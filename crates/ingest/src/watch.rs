@@ -46,6 +46,8 @@ struct State {
     failure: Option<String>,
     promised_end: Option<UtcNanos>,
     linked: bool,
+    /// What it sends, in words.
+    media: String,
     ended: bool,
     /// The part of the pipeline that reads a recorded file.
     reader: Option<gst::glib::WeakRef<gst::Bin>>,
@@ -71,6 +73,7 @@ impl Watch {
             failure: None,
             promised_end: None,
             linked: false,
+            media: String::new(),
             ended: false,
             reader: None,
             lifeless_looks: 0,
@@ -86,6 +89,16 @@ impl Watch {
     /// How much it has handed over.
     pub(crate) fn deliveries(&self) -> u64 {
         self.lock().deliveries
+    }
+
+    /// Notes what it sends, in words.
+    pub(crate) fn set_media(&self, media: String) {
+        self.lock().media = media;
+    }
+
+    /// What it sends, in words; empty before that is known.
+    pub(crate) fn media(&self) -> String {
+        self.lock().media.clone()
     }
 
     /// Why a lasting source has failed, once.

@@ -1,6 +1,7 @@
 //! The command line: each command is one file that wires the engine's parts for one purpose.
 
 mod advise;
+mod camera;
 mod check;
 mod demo;
 mod export;
@@ -65,6 +66,8 @@ enum Command {
     Check(check::Arguments),
     /// Which OPC UA servers a plant trusts: lists what they have shown, or trusts one.
     Trust(trust::Arguments),
+    /// Try a camera before it is in a plant file.
+    Camera(camera::Arguments),
     /// The simulated line.
     #[command(subcommand)]
     Sim(sim::Command),
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Advise(arguments) => advise::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Trust(arguments) => trust::run(&arguments),
+        Command::Camera(arguments) => camera::run(&arguments),
         Command::Sim(command) => sim::run(command),
         Command::History(command) => history::run(command),
         Command::Query(arguments) => query::run(&arguments),

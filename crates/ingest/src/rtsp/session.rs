@@ -94,7 +94,7 @@ impl<'a> Session<'a> {
             }
             if !told && seen > first && (self.clock.is_known() || began.elapsed() > CLOCK_TOLD_AFTER) {
                 told = true;
-                on_clock(self.clock.describe());
+                on_clock(format!("{}; {}", watch.media(), self.clock.describe()));
             }
             if seen == first || last.elapsed() > LATE {
                 self.subject.let_pass();

@@ -115,12 +115,13 @@ fn every_codec_comes_in_over_tcp_and_udp_with_the_cameras_own_time() {
         "x265enc speed-preset=ultrafast tune=zerolatency key-int-max=15 ! h265parse ! rtph265pay",
         "jpegenc ! rtpjpegpay",
     ];
-    for (encoder, transport) in encoders.into_iter().zip([RtspTransport::Tcp, RtspTransport::Udp, RtspTransport::Tcp]) {
+    let transports = [RtspTransport::Tcp, RtspTransport::Udp, RtspTransport::Tcp];
+    for ((encoder, transport), codec) in encoders.into_iter().zip(transports).zip(["H.264", "H.265", "JPEG"]) {
         let Some(cameras) = Cameras::serve(encoder, None, false) else { continue };
         let mut live = Live::start(&plant_of(RtspCamera { transport, ..rtsp(cameras.uri("/eye")) }));
+        let told = format!("{codec}, 160 x 120; capture times are the camera's own (RTCP)");
         live.until("pictures, and where their times come from", |outcome| {
-            sees(outcome)
-                && outcome.health.iter().any(|h| h.reason.contains("capture times are the camera's own (RTCP)"))
+            sees(outcome) && outcome.health.iter().any(|h| h.reason.contains(&told))
         });
         let last = live.outcome.ticks.last().expect("a tick");
         let frame = last.cameras[0].frames.last().expect("a picture");
