@@ -64,6 +64,9 @@ pub(crate) struct Frozen {
     pub(crate) is_unfit: bool,
 }
 
+/// Ingest tells a frozen tag or camera only when chance would do that once in months.
+const TOLD_CONFIDENCE: f32 = 0.99;
+
 /// Whether it was told that a tag or camera is frozen, where ingest has not told it.
 #[derive(Clone, Debug)]
 struct Standing {
@@ -121,6 +124,8 @@ struct TagWatch {
     held_ticks_max: u32,
     changes: u32,
     is_frozen: bool,
+    /// Whether ingest has told that it is.
+    is_told: bool,
     /// Frozen, or was and is not good again.
     was_frozen: bool,
     distrust_ticks: u32,
@@ -143,6 +148,7 @@ impl TagWatch {
             held_ticks_max: 0,
             changes: 0,
             is_frozen: false,
+            is_told: false,
             was_frozen: false,
             distrust_ticks: 0,
             standing: Standing::new(),
@@ -188,10 +194,11 @@ impl TagWatch {
             }
             self.changes = self.changes.saturating_add(1);
             (self.held_ticks, self.held_samples, self.held_since) = (0, 0, captured);
-            self.is_frozen = false;
+            (self.is_frozen, self.is_told) = (false, false);
         }
         (self.value, self.captured) = (reading.value, captured);
 
+        self.is_told |= is_told;
         let over = self.hold_ticks_max().is_some_and(|most| self.held_ticks as f32 > most);
         if is_told || (over && self.held_samples >= HOLD_SAMPLES_MIN) {
             (self.is_frozen, self.was_frozen) = (true, true);
@@ -231,6 +238,8 @@ struct CameraWatch {
     still_since: UtcNanos,
     still_ticks: u32,
     is_frozen: bool,
+    /// Whether ingest has told that it is.
+    is_told: bool,
     was_frozen: bool,
     /// Since when ingest refuses its pictures for what they show.
     unfit_since: Option<UtcNanos>,
@@ -248,6 +257,7 @@ impl CameraWatch {
             still_since: UtcNanos::MIN,
             still_ticks: 0,
             is_frozen: false,
+            is_told: false,
             was_frozen: false,
             unfit_since: None,
             distrust_ticks: 0,
@@ -284,10 +294,11 @@ impl CameraWatch {
         }
         if moved {
             self.still_ticks = 0;
-            self.is_frozen = false;
+            (self.is_frozen, self.is_told) = (false, false);
         } else if came {
             self.still_ticks = self.still_ticks.saturating_add(1);
         }
+        self.is_told |= is_told;
         if is_told || self.still_ticks as f32 > self.still_ticks_max() {
             self.is_frozen = true;
         }
@@ -403,6 +414,7 @@ impl Delivery {
         let tags = self.tags.iter().enumerate().filter(|(_, tag)| tag.was_frozen).map(|(position, tag)| {
             let most = tag.hold_ticks_max().unwrap_or(HOLD_TICKS_MIN_UNKNOWN);
             let (ratio, confidence) = beyond(tag.held_ticks, most, tag.longest_hold_ticks);
+            let confidence = if tag.is_told { confidence.max(TOLD_CONFIDENCE) } else { confidence };
             let (since, value, now) = (tag.held_since, Some(tag.value), tag.is_frozen);
             Frozen { position, since, ratio, confidence, value, now, is_unfit: false }
         });
@@ -413,6 +425,7 @@ impl Delivery {
             let since = camera.unfit_since.filter(|_| is_unfit).unwrap_or(camera.still_since);
             let now = camera.is_frozen || is_unfit;
             let (ratio, confidence) = if is_unfit { (1.0, 1.0) } else { (ratio, confidence) };
+            let confidence = if camera.is_told { confidence.max(TOLD_CONFIDENCE) } else { confidence };
             Frozen { position, since, ratio, confidence, value: None, now, is_unfit }
         });
         tags.chain(cameras).collect()

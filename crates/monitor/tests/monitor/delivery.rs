@@ -179,7 +179,9 @@ fn a_value_that_ingest_calls_frozen_is_a_sensor_advisory_at_once() {
     run.values[LEVEL] = Some(50.25);
     run.qualities[LEVEL] = Some(Quality::Frozen);
     run.quiet(1);
-    assert_eq!(run.monitor.open()[0].kind, AdvisoryKind::Sensor);
+    let advisory = &run.monitor.open()[0];
+    assert_eq!(advisory.kind, AdvisoryKind::Sensor);
+    assert!(advisory.confidence > 0.9, "{}", advisory.confidence);
     run.quiet(5);
     assert_eq!(run.opened(), 1);
     (run.values[LEVEL], run.qualities[LEVEL]) = (None, None);
