@@ -186,7 +186,9 @@ pub(crate) fn is(outcome: &Outcome, tag: u32, quality: Quality) -> bool {
     last(outcome, tag).is_some_and(|sample| sample.quality == quality)
 }
 
-/// Whether the last health is this state, for a reason with these words.
+/// Whether the last health that a source told of itself is this state, for a reason with these words. What is found out
+/// about its tags comes beside it.
 pub(crate) fn told(outcome: &Outcome, state: HealthState, words: &str) -> bool {
-    outcome.health.last().is_some_and(|health| health.state == state && health.reason.contains(words))
+    let last = outcome.health.iter().rfind(|health| health.subject.is_none());
+    last.is_some_and(|health| health.state == state && health.reason.contains(words))
 }
