@@ -11,7 +11,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::bench_faults::{FAULT_S, FAULTS};
+use crate::bench_faults::{FAULT_S, FAULTS, advisories};
 use crate::floors::Floors;
 use crate::outcome::{Doing, Outcome, step};
 use crate::setup;
@@ -86,11 +86,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
         }
     }
     println!("data {}", figures.join(" "));
-    for floor in &floors.missed {
-        eprintln!("missed: {floor}");
-    }
-    let missed = floors.missed.len();
-    if arguments.check && missed > 0 { Err(format!("{missed} floors were missed")) } else { Ok(()) }
+    floors.conclude(arguments.check)
 }
 
 /// Trains the simulated line's model on so many hours; gives the folder that holds it.
@@ -123,10 +119,9 @@ fn measure(workspace: &Workspace, arguments: &Arguments, hours: f64, models: &st
     let (mut found, mut late_s, mut false_advisories) = (0, 0.0, 0);
     let mut score = 0.0;
     for ((fault, _), summary) in runs.iter().zip(&summaries) {
-        let opened = summary["advisories"].as_array().map_or(&[][..], Vec::as_slice);
         let onset = summary["onset"].as_str().unwrap_or_default();
         let early = |advisory: &&Value| *fault == "none" || advisory["opened"].as_str().unwrap_or_default() < onset;
-        false_advisories += opened.iter().filter(early).count();
+        false_advisories += advisories(summary).iter().filter(early).count();
         if *fault == "none" {
             continue;
         }

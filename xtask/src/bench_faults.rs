@@ -176,7 +176,7 @@ impl Row {
     }
 }
 
-fn advisories(summary: &Value) -> &[Value] {
+pub(crate) fn advisories(summary: &Value) -> &[Value] {
     summary["advisories"].as_array().map_or(&[], Vec::as_slice)
 }
 

@@ -100,24 +100,15 @@ pub(crate) fn run(workspace: &Workspace, what: &What) -> Outcome {
     let python = python::with_bench_peers(workspace)?;
     let bench = Bench { workspace, python, folder: workspace.target.join("bench/history") };
     std::fs::create_dir_all(&bench.folder).could_not(format_args!("make {}", bench.folder.display()))?;
-    let (name, figures, missed, check) = match what {
-        What::Write(arguments) => {
-            bench.write(arguments).map(|(figures, missed)| ("write", figures, missed, arguments.check))?
-        }
-        What::Size(arguments) => {
-            bench.size(arguments).map(|(figures, missed)| ("size", figures, missed, arguments.check))?
-        }
-        What::Read(arguments) => {
-            bench.read(arguments).map(|(figures, missed)| ("read", figures, missed, arguments.check))?
-        }
+    let (name, (figures, floors), check) = match what {
+        What::Write(arguments) => ("write", bench.write(arguments)?, arguments.check),
+        What::Size(arguments) => ("size", bench.size(arguments)?, arguments.check),
+        What::Read(arguments) => ("read", bench.read(arguments)?, arguments.check),
         // Has no peers: see above.
         What::Video(arguments) => return video(workspace, arguments),
     };
     println!("history_{name} {}", figures.join(" "));
-    for floor in &missed {
-        eprintln!("missed: {floor}");
-    }
-    if check && !missed.is_empty() { Err(format!("{} floors were missed", missed.len())) } else { Ok(()) }
+    floors.conclude(check)
 }
 
 /// The program prints its figures and checks its floor itself.
@@ -132,7 +123,7 @@ fn video(workspace: &Workspace, arguments: &Video) -> Outcome {
 }
 
 /// `key=value` figures, and the floors that they miss.
-type Measured = (Vec<String>, Vec<String>);
+type Measured = (Vec<String>, Floors);
 
 struct Bench<'a> {
     workspace: &'a Workspace,
@@ -193,7 +184,7 @@ impl Bench<'_> {
             }
             floors.at_least("times_sqlite_rows", rate / number(&peers, "sqlite_rows_per_s")?, TIMES_ROWS_MIN);
         }
-        Ok((figures, floors.missed))
+        Ok((figures, floors))
     }
 
     fn size(&self, arguments: &Size) -> Outcome<Measured> {
@@ -231,7 +222,7 @@ impl Bench<'_> {
             }
         }
         std::fs::remove_dir_all(&folder).could_not(format_args!("empty {}", folder.display()))?;
-        Ok((figures, floors.missed))
+        Ok((figures, floors))
     }
 
     fn read(&self, arguments: &Read) -> Outcome<Measured> {
@@ -317,7 +308,7 @@ impl Bench<'_> {
             }
             std::fs::remove_file(&database).could_not("remove DuckDB's file")?;
         }
-        Ok((figures, floors.missed))
+        Ok((figures, floors))
     }
 }
 

@@ -50,9 +50,5 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
         floors.at_most(&format!("p99_ms_{cameras}"), p99, floor);
     }
     println!("tick threads={} tags={} {}", arguments.threads, arguments.tags, figures.join(" "));
-    for floor in &floors.missed {
-        eprintln!("missed: {floor}");
-    }
-    let missed = floors.missed.len();
-    if arguments.check && missed > 0 { Err(format!("{missed} floors were missed")) } else { Ok(()) }
+    floors.conclude(arguments.check)
 }

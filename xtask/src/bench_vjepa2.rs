@@ -64,11 +64,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Outcome {
     println!("| --- | --- | --- | --- |");
     rows.iter().for_each(|row| println!("{row}"));
     println!("vjepa2 {}", figures.join(" "));
-    for floor in &floors.missed {
-        eprintln!("missed: {floor}");
-    }
-    let missed = floors.missed.len();
-    if arguments.check && missed > 0 { Err(format!("{missed} floors were missed")) } else { Ok(()) }
+    floors.conclude(arguments.check)
 }
 
 struct Bench<'a> {

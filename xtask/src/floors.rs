@@ -25,6 +25,16 @@ impl Floors {
     }
 }
 
+impl Floors {
+    /// Tells what was missed; with `check` that is a failure.
+    pub(crate) fn conclude(self, check: bool) -> Outcome {
+        for floor in &self.missed {
+            eprintln!("missed: {floor}");
+        }
+        if check && !self.missed.is_empty() { Err(format!("{} floors were missed", self.missed.len())) } else { Ok(()) }
+    }
+}
+
 /// A number among figures.
 pub(crate) fn number(figures: &Value, key: &str) -> Outcome<f64> {
     figures[key].as_f64().ok_or_else(|| format!("the figures lack {key}"))

@@ -12,7 +12,7 @@ use std::{
 };
 
 use sightglass_ingest::{IngestEvent, LinePipeline, PipelineOptions, RecordOptions, player::Player};
-use sightglass_plant::{Camera, CameraFeed, Device, Line, ModelChoice, ModelSize, Plant, Retention};
+use sightglass_plant::{Camera, CameraFeed, Line, ModelChoice, Plant, Retention};
 use sightglass_protocol::{
     CameraId, LineId, UtcNanos,
     time::{MILLISECOND, SECOND},
@@ -59,15 +59,7 @@ fn plant(launch: String) -> Plant {
             fps: FPS as f64,
             start: Some(UtcNanos(0)),
         }],
-        model: ModelChoice {
-            path: None,
-            false_alarms_per_week: 1.0,
-            device: Device::Cpu,
-            size: ModelSize::Nano,
-            seed: 1,
-            epochs_max: 1,
-            encoder: None,
-        },
+        model: ModelChoice::default(),
         retention: Retention {
             samples_days: 1.0,
             samples_gib: 1.0,

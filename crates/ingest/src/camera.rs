@@ -160,7 +160,7 @@ fn follow_parser(
     let frame_ns = (1e9 / camera.fps.max(0.1)) as i64;
     let added = Arc::clone(watch);
     parser.connect_pad_added(move |_, pad| {
-        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let caps = caps_of(pad);
         let media = caps.structure(0).map(|structure| structure.name().to_string()).unwrap_or_default();
         if !media.starts_with("video/") && !media.starts_with("image/") {
             return;
@@ -205,7 +205,7 @@ fn link_branches(
         ledger.follow(&queue);
     }
     if let Some(record) = taps.record {
-        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let caps = caps_of(pad);
         let media = caps.structure(0).map(|structure| structure.name().to_string()).unwrap_or_default();
         let keep = match media.as_str() {
             _ if raw => format!("{queue} ! {JPEG_ENCODER} name=tail"),
@@ -229,9 +229,14 @@ fn link_branches(
     Ok(())
 }
 
+/// What comes from a pad, or could.
+fn caps_of(pad: &gst::Pad) -> gst::Caps {
+    pad.current_caps().unwrap_or_else(|| pad.query_caps(None))
+}
+
 /// What comes from a pad, in words: codec and size.
 fn media_of(pad: &gst::Pad) -> String {
-    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    let caps = caps_of(pad);
     let Some(structure) = caps.structure(0) else { return "an unknown codec".to_owned() };
     let codec = match structure.name().as_str() {
         "video/x-h264" => "H.264",

@@ -70,7 +70,7 @@ impl Origin<'_> {
     fn is_live(&self) -> bool {
         match self {
             Self::Live(..) => true,
-            Self::Camera(camera) => matches!(camera.feed, CameraFeed::Rtsp(_)),
+            Self::Camera(camera) => camera.feed.is_live(),
             Self::Files(_) | Self::FeedSamples => false,
         }
     }
@@ -220,7 +220,7 @@ impl<'a> Start<'a> {
             }
         }
         let cameras = || line.cameras.iter().map(|camera| &plant.cameras[camera.index()]);
-        if let Some(camera) = cameras().find(|camera| matches!(camera.feed, CameraFeed::Rtsp(_))) {
+        if let Some(camera) = cameras().find(|camera| camera.feed.is_live()) {
             if options.now.is_none() {
                 return Err(IngestError::OnlyLive { origin: camera.name.clone() });
             }
@@ -293,8 +293,20 @@ impl<'a> Start<'a> {
                     bins.push((at, bin));
                     samples = Some(source);
                 }
-                Origin::Camera(camera) => {
-                    let CameraFeed::Rtsp(rtsp) = &camera.feed else {
+                Origin::Camera(camera) => match &camera.feed {
+                    CameraFeed::Rtsp(rtsp) => {
+                        inlets.limit_wait(at);
+                        let recorder = self.recorder(camera, &events_in);
+                        recorders.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(recorder.clone());
+                        cameras_in_network.push(rtsp::Subject {
+                            camera: (*camera).clone(),
+                            rtsp: rtsp.clone(),
+                            watch: Arc::clone(&watches[at]),
+                            recorder,
+                            whole: self.options.pictures,
+                        });
+                    }
+                    _ => {
                         let taps = self.taps(camera, &recorders, &events_in);
                         let parts = camera::build(&name, camera, self.camera_start(camera), &watches[at], taps)?;
                         bins.push((at, parts.bin));
@@ -304,19 +316,8 @@ impl<'a> Start<'a> {
                         if let Some(source) = parts.feed {
                             cameras.insert(camera.id, CameraPad::new(source, camera.fps));
                         }
-                        continue;
-                    };
-                    inlets.limit_wait(at);
-                    let recorder = self.recorder(camera, &events_in);
-                    recorders.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(recorder.clone());
-                    cameras_in_network.push(rtsp::Subject {
-                        camera: (*camera).clone(),
-                        rtsp: rtsp.clone(),
-                        watch: Arc::clone(&watches[at]),
-                        recorder,
-                        whole: self.options.pictures,
-                    });
-                }
+                    }
+                },
             }
         }
         let pipeline = gst::Pipeline::with_name(&format!("line-{}", self.line.id.0));
@@ -390,8 +391,8 @@ impl<'a> Start<'a> {
             }
         };
         let watch = Watch::new(name, subject, at, Arc::clone(inlets), start);
-        let is_rtsp = matches!(origin, Origin::Camera(camera) if matches!(camera.feed, CameraFeed::Rtsp(_)));
-        Arc::new(if is_rtsp { watch.lasting() } else { watch })
+        let is_lasting = matches!(origin, Origin::Camera(camera) if camera.feed.is_live());
+        Arc::new(if is_lasting { watch.lasting() } else { watch })
     }
 
     fn aligner_settings(&self) -> AlignerSettings {

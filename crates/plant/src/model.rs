@@ -207,6 +207,20 @@ pub struct ModelChoice {
     pub encoder: Option<EncoderChoice>,
 }
 
+impl Default for ModelChoice {
+    fn default() -> Self {
+        Self {
+            path: None,
+            false_alarms_per_week: 1.0,
+            device: Device::default(),
+            size: ModelSize::default(),
+            seed: 1,
+            epochs_max: 40,
+            encoder: None,
+        }
+    }
+}
+
 /// A frozen camera encoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EncoderChoice {
@@ -258,6 +272,11 @@ pub struct Retention {
 }
 
 impl CameraFeed {
+    /// Whether it is of the present only, so that it cannot be replayed.
+    pub const fn is_live(&self) -> bool {
+        matches!(self, Self::Rtsp(_))
+    }
+
     /// Whether its pictures come from within the process instead of a GStreamer source.
     pub const fn is_fed(&self) -> bool {
         matches!(self, Self::Simulator | Self::Clips(_))

@@ -46,7 +46,6 @@ const FPS_DEFAULT: f64 = 15.0;
 const FPS_MAX: f64 = 1000.0;
 const ADVISE_PER_MIN_MAX: f64 = 1e9;
 const ROI_PIXELS_MAX: f64 = 65_536.0;
-const EPOCHS_DEFAULT: u64 = 40;
 const EPOCHS_MAX: u64 = 10_000;
 const KEPT_DAYS_MAX: f64 = 36_525.0;
 const KEPT_GIB_MAX: f64 = 1e6;
@@ -459,15 +458,16 @@ impl<'a> Parser<'a> {
         let section = self.single(root, "model", "[model]", &keys);
         let section = section.as_ref();
         let whole = |key, low, high, default| section.and_then(|s| s.whole(key, low, high)).unwrap_or(default);
+        let default = ModelChoice::default();
         ModelChoice {
             path: section.and_then(|s| s.text("path")).and_then(|path| self.path(&path)),
             false_alarms_per_week: section
                 .and_then(|s| s.number("false_alarms_per_week", 0.0, FALSE_ALARMS_PER_WEEK_MAX, true))
-                .unwrap_or(1.0),
-            device: section.and_then(|s| s.choice("device", &DEVICES)).unwrap_or_default(),
-            size: section.and_then(|s| s.choice("size", &SIZES)).unwrap_or_default(),
-            seed: whole("seed", 0, i64::MAX as u64, 1),
-            epochs_max: whole("epochs", 1, EPOCHS_MAX, EPOCHS_DEFAULT) as usize,
+                .unwrap_or(default.false_alarms_per_week),
+            device: section.and_then(|s| s.choice("device", &DEVICES)).unwrap_or(default.device),
+            size: section.and_then(|s| s.choice("size", &SIZES)).unwrap_or(default.size),
+            seed: whole("seed", 0, i64::MAX as u64, default.seed),
+            epochs_max: whole("epochs", 1, EPOCHS_MAX, default.epochs_max as u64) as usize,
             encoder: section.and_then(|s| self.encoder(s)),
         }
     }

@@ -113,22 +113,19 @@ pub fn train(
         drift = Some(fitted);
     }
     let mut looks: Vec<Option<Appearance>> = Vec::new();
-    let mut highest_look = None;
+    let mut highest_look = vec![0f32; ticks.len()];
     for camera in 0..spec.cameras.len() {
         stage("appearance", camera + 1, spec.cameras.len())?;
         let fitted = Appearance::fit(camera, &ticks, &cut, spec.tick_ns, options.seed);
         looks.push(fitted.map(|(mut look, scores, beyond)| {
             look.factor = cut.factor(&scores);
             factor = factor.max(look.factor);
-            let highest = highest_look.get_or_insert_with(|| vec![0f32; ticks.len()]);
-            highest.iter_mut().zip(&scores).for_each(|(h, s)| *h = h.max(s / look.factor));
+            highest_look.iter_mut().zip(&scores).for_each(|(h, s)| *h = h.max(s / look.factor));
             extrapolated |= beyond;
             look
         }));
     }
-    if let Some(scores) = &highest_look {
-        gathered.add(scores, 1.0);
-    }
+    gathered.add(&highest_look, 1.0);
 
     let mut notes = Vec::new();
     let (training, held_back) = (cut.ranges(|fold| fold != 0), cut.ranges(|fold| fold == 0));

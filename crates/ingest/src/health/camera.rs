@@ -6,7 +6,7 @@ use sightglass_protocol::{CameraId, CameraReading, Frame, HealthState, UtcNanos,
 
 use super::{
     LineNow,
-    cause::{Cause, Finding},
+    cause::Finding,
     exposure::Exposure,
     picture_stream::PictureStream,
     scene::Scene,
@@ -128,10 +128,5 @@ impl CameraHealth {
     /// What stands, where it is worse than `state`: the data says so, whatever the source says of itself.
     pub(super) fn worse_than(&self, state: HealthState) -> Option<&Change> {
         self.told.as_ref().filter(|told| told.state > state && self.standing.cause().is_some())
-    }
-
-    /// What is wrong, as of the last tick.
-    pub(super) fn cause(&self) -> Option<Cause> {
-        self.standing.cause()
     }
 }

@@ -163,14 +163,6 @@ impl LineHealth {
         }
         changes
     }
-
-    /// What is wrong as of the last tick, of each that is not good.
-    pub fn causes(&self) -> impl Iterator<Item = (Subject, Cause)> + '_ {
-        let tags = self.tags.iter().filter_map(|tag| Some((Subject::Tag(tag.settings().tag), tag.cause()?)));
-        let cameras = (self.cameras.iter())
-            .filter_map(|camera| Some((Subject::Camera(camera.settings().camera), camera.cause()?)));
-        tags.chain(cameras)
-    }
 }
 
 fn health(subject: Subject, name: &str, change: Change) -> Health {

@@ -6,7 +6,7 @@ use sightglass_protocol::{Role, Sample, TagId, TagReading, UtcNanos, time::SECON
 
 use super::{
     LineNow,
-    cause::{Cause, Finding},
+    cause::Finding,
     clock::Clock,
     frozen::Frozen,
     jump::Jump,
@@ -189,10 +189,5 @@ impl TagHealth {
             self.pace.finding(),
         ];
         findings.into_iter().flatten().min_by_key(|finding| finding.cause)
-    }
-
-    /// What is wrong, as of the last tick.
-    pub(super) fn cause(&self) -> Option<Cause> {
-        self.standing.cause()
     }
 }

@@ -16,7 +16,32 @@ mod outbox;
 mod stream;
 mod worker;
 
+/// What every element of a live source does as a base source, beside its start. Its [`LiveStream`] is the field `stream`.
+macro_rules! base_src_of_stream {
+    () => {
+        fn stop(&self) -> Result<(), gst::ErrorMessage> {
+            self.stream.stop();
+            Ok(())
+        }
+
+        fn is_seekable(&self) -> bool {
+            false
+        }
+
+        fn unlock(&self) -> Result<(), gst::ErrorMessage> {
+            self.stream.set_flushing(true);
+            Ok(())
+        }
+
+        fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
+            self.stream.set_flushing(false);
+            Ok(())
+        }
+    };
+}
+
 pub(crate) use backoff::Backoff;
+pub(crate) use base_src_of_stream;
 pub(crate) use clock::{CaptureTime, capture_time, now};
 pub(crate) use faults::Faults;
 pub(crate) use flood::{Flood, FloodNews};

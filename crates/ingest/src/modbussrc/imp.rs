@@ -15,7 +15,7 @@ use super::{
     request::{Limits, Wanted},
 };
 use crate::{
-    live::{LiveStream, set_up},
+    live::{LiveStream, base_src_of_stream, set_up},
     properties::{
         array_of_strings, host_and_port, integers, samples_pad_templates, span, strings, tag_numbers, tags_of, text,
         whole,
@@ -252,24 +252,7 @@ impl BaseSrcImpl for ModbusSrc {
         self.stream.start(super::NAME, base, move |outbox| poll::run(poll, outbox))
     }
 
-    fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        self.stream.stop();
-        Ok(())
-    }
-
-    fn is_seekable(&self) -> bool {
-        false
-    }
-
-    fn unlock(&self) -> Result<(), gst::ErrorMessage> {
-        self.stream.set_flushing(true);
-        Ok(())
-    }
-
-    fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
-        self.stream.set_flushing(false);
-        Ok(())
-    }
+    base_src_of_stream!();
 }
 
 impl PushSrcImpl for ModbusSrc {

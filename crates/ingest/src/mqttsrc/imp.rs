@@ -10,7 +10,7 @@ use sightglass_protocol::UtcNanos;
 
 use super::{TIME_FORMATS, reader::Reader, session};
 use crate::{
-    live::{LiveStream, set_up},
+    live::{LiveStream, base_src_of_stream, set_up},
     properties::{
         array_of_strings, host_and_port, integers, samples_pad_templates, span, strings, tag_numbers, tags_of, text,
     },
@@ -277,24 +277,7 @@ impl BaseSrcImpl for MqttSrc {
         self.stream.start(super::NAME, base, move |outbox| session::run(broker, reader, outbox))
     }
 
-    fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        self.stream.stop();
-        Ok(())
-    }
-
-    fn is_seekable(&self) -> bool {
-        false
-    }
-
-    fn unlock(&self) -> Result<(), gst::ErrorMessage> {
-        self.stream.set_flushing(true);
-        Ok(())
-    }
-
-    fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
-        self.stream.set_flushing(false);
-        Ok(())
-    }
+    base_src_of_stream!();
 }
 
 impl PushSrcImpl for MqttSrc {

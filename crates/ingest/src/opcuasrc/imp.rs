@@ -7,7 +7,7 @@ use sightglass_protocol::{UtcNanos, time::SECOND};
 
 use super::{feed::Wanted, session};
 use crate::{
-    live::{LiveStream, set_up},
+    live::{LiveStream, base_src_of_stream, set_up},
     properties::{array_of_strings, integers, samples_pad_templates, span, strings, tag_numbers, tags_of, text, whole},
 };
 
@@ -294,24 +294,7 @@ impl BaseSrcImpl for OpcUaSrc {
         self.stream.start(super::NAME, base, move |outbox| session::run(server, wanted, outbox))
     }
 
-    fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        self.stream.stop();
-        Ok(())
-    }
-
-    fn is_seekable(&self) -> bool {
-        false
-    }
-
-    fn unlock(&self) -> Result<(), gst::ErrorMessage> {
-        self.stream.set_flushing(true);
-        Ok(())
-    }
-
-    fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
-        self.stream.set_flushing(false);
-        Ok(())
-    }
+    base_src_of_stream!();
 }
 
 impl PushSrcImpl for OpcUaSrc {

@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use sightglass_ingest::{Feed, FeedItem, IngestEvent, LinePipeline, PipelineOptions};
 use sightglass_plant::{
-    Camera, CameraFeed, Device, Line, ModelChoice, ModelSize, Plant, Retention, SampleFile, SampleFormat, SampleLayout,
-    Source, SourceKind, Tag,
+    Camera, CameraFeed, Line, ModelChoice, Plant, Retention, SampleFile, SampleFormat, SampleLayout, Source,
+    SourceKind, Tag,
 };
 use sightglass_protocol::{
     CameraId, Frame, Health, LineId, Quality, Role, Sample, Segment, TagId, Tick, TimeSource, UtcNanos,
@@ -27,15 +27,7 @@ pub(crate) fn plant() -> Plant {
         sources: Vec::new(),
         tags: Vec::new(),
         cameras: Vec::new(),
-        model: ModelChoice {
-            path: None,
-            false_alarms_per_week: 1.0,
-            device: Device::Cpu,
-            size: ModelSize::Nano,
-            seed: 1,
-            epochs_max: 1,
-            encoder: None,
-        },
+        model: ModelChoice::default(),
         retention: Retention {
             samples_days: 1.0,
             samples_gib: 1.0,
