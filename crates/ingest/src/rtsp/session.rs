@@ -53,6 +53,8 @@ impl<'a> Session<'a> {
         pipeline.set_start_time(gst::ClockTime::NONE);
         pipeline.set_base_time(system.time());
         let clock = Arc::new(DeviceClock::new(now()));
+        // What an earlier connection failed of, beside what ended it, is not this one's.
+        let _of_another = subject.watch.take_failure();
         let source = source(subject, &clock)?;
         let taps = subject.taps(&clock);
         let bin = camera::build_rtsp(&subject.camera, &source, &subject.watch, taps)?;
