@@ -28,7 +28,7 @@ const PACKAGES_TO_BUILD: &[&str] = &[
 ];
 /// Packages that only tests need: remote control of the webview, a software GPU for the screens' pictures, a broker, and cameras.
 const PACKAGES_TO_TEST: &[&str] =
-    &["webkit2gtk-driver", "mesa-vulkan-drivers", "libvulkan1", "mosquitto", "libgstrtspserver-1.0-dev"];
+    &["webkit2gtk-driver", "mesa-vulkan-drivers", "libvulkan1", "mosquitto", "libgstrtspserver-1.0-dev", "ffmpeg"];
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 

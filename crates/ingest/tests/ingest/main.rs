@@ -3,6 +3,7 @@
 mod aligning;
 mod cameras;
 mod feeds;
+mod ffmpeg;
 mod health;
 mod modbus;
 mod mqtt;
