@@ -26,9 +26,18 @@ const PACKAGES_TO_BUILD: &[&str] = &[
     "fonts-dejavu-core",
     "xvfb",
 ];
-/// Packages that only tests need: remote control of the webview, a software GPU for the screens' pictures, a broker, and cameras.
-const PACKAGES_TO_TEST: &[&str] =
-    &["webkit2gtk-driver", "mesa-vulkan-drivers", "libvulkan1", "mosquitto", "libgstrtspserver-1.0-dev", "ffmpeg"];
+/// Packages that only tests need: remote control of the webview, a software GPU for the screens' pictures, a broker, cameras,
+/// and a key store on a message bus.
+const PACKAGES_TO_TEST: &[&str] = &[
+    "webkit2gtk-driver",
+    "mesa-vulkan-drivers",
+    "libvulkan1",
+    "mosquitto",
+    "libgstrtspserver-1.0-dev",
+    "ffmpeg",
+    "gnome-keyring",
+    "dbus",
+];
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 

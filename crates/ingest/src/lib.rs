@@ -19,6 +19,7 @@ mod feeding;
 pub mod health;
 mod health_event;
 mod inlets;
+pub mod key_store;
 mod line;
 mod live;
 mod matroska;
@@ -38,7 +39,7 @@ mod recorder;
 mod rtsp;
 mod samplefile;
 pub mod samplefilesrc;
-mod secret;
+pub mod secret;
 mod watch;
 
 pub use clips::{Clip, ClipTrack};

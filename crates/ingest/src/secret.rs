@@ -2,6 +2,8 @@
 
 use sightglass_plant::SecretRef;
 
+use crate::key_store;
+
 /// The longest secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
 
@@ -9,8 +11,9 @@ const SECRET_BYTES_MAX: u64 = 4096;
 ///
 /// # Errors
 /// Why it cannot be had, and what to do.
-pub(crate) fn read(reference: &SecretRef) -> Result<String, String> {
+pub fn read(reference: &SecretRef) -> Result<String, String> {
     let secret = match reference {
+        SecretRef::KeyStore(name) => key_store::get(name)?,
         SecretRef::Environment(name) => std::env::var(name).map_err(|_| {
             format!("the environment variable {name} is not set, or is not text; set it and start anew")
         })?,

@@ -54,7 +54,7 @@ impl Parser<'_> {
         let authority = rest.split('/').next().unwrap_or_default();
         if let Some((_, host)) = authority.rsplit_once('@') {
             let message = format!("'uri' of [[camera]] holds a user, at {host}");
-            let advice = "write user = \"NAME\" and password = \"env:NAME\" or \"file:PATH\" instead";
+            let advice = "write user = \"NAME\" and password = \"keyring:NAME\", \"env:NAME\" or \"file:PATH\" instead";
             self.complaints.add(uri.span.clone(), message, advice);
             return None;
         }

@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf};
 /// Where a password is. It is read anew each time that it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretRef {
+    /// `keyring:NAME`: what the operating system's key store keeps for Sightglass under that name.
+    KeyStore(String),
     /// `env:NAME`: the environment variable of that name.
     Environment(String),
     /// `file:PATH`: the first line of a file, without the end of the line (the parser has joined the plant file's folder).
@@ -12,10 +14,14 @@ pub enum SecretRef {
 }
 
 impl SecretRef {
-    /// Reads `env:NAME` or `file:PATH`; `None` where the text is neither. It may be the secret itself then, and is not to
+    /// The forms in which it is written, for messages.
+    pub const FORMS: &str = "keyring:NAME, env:NAME or file:PATH";
+
+    /// Reads one of [`Self::FORMS`]; `None` where the text is none of them. It may be the secret itself then, and is not to
     /// be shown.
     pub fn parse(text: &str) -> Option<Self> {
         match text.trim().split_once(':')? {
+            ("keyring", name) if !name.is_empty() => Some(Self::KeyStore(name.to_owned())),
             ("env", name) if !name.is_empty() => Some(Self::Environment(name.to_owned())),
             ("file", path) if !path.is_empty() => Some(Self::File(path.into())),
             _ => None,
@@ -26,6 +32,7 @@ impl SecretRef {
 impl fmt::Display for SecretRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::KeyStore(name) => write!(f, "keyring:{name}"),
             Self::Environment(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
         }
@@ -55,7 +62,7 @@ fn secret_start(line: &str) -> Option<usize> {
     let after_key = at + key.len();
     let equals = after_key + line[after_key..].find('=')? + 1;
     let value = line[equals..].trim_start().trim_start_matches(['"', '\'']);
-    let is_reference = value.starts_with("env:") || value.starts_with("file:");
+    let is_reference = ["keyring:", "env:", "file:"].iter().any(|form| value.starts_with(form));
     (!is_reference).then_some(equals)
 }
 
@@ -84,11 +91,11 @@ mod tests {
     #[test]
     fn what_could_be_a_secret_is_hidden_and_places_stay() {
         let text = "user = \"x\"\npassword = \"gehe🦀im\"\nuri = \"rtsp://me:pw@cam/1\" # a@b\n\
-                    password = \"env:BROKER\"\nno = \"mqtt://host:1\"\n\"password\"='a\"b'";
+                    password = \"env:BROKER\"\nno = \"mqtt://host:1\"\n\"password\"='a\"b'\npassword = \"keyring:b\"";
         let hidden = without_secrets(text);
         assert_eq!(hidden.len(), text.len());
         let expected = "user = \"x\"\npassword =*************\nuri = \"rtsp://*****@cam/1\" # a@b\n\
-                        password = \"env:BROKER\"\nno = \"mqtt://host:1\"\n\"password\"=*****";
+                        password = \"env:BROKER\"\nno = \"mqtt://host:1\"\n\"password\"=*****\npassword = \"keyring:b\"";
         assert_eq!(hidden, expected);
     }
 }

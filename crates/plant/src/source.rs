@@ -387,8 +387,8 @@ impl Parser<'_> {
         }
         if reference.is_none() {
             let message = format!("'{key}' of {} does not say where the {key} is", section.what);
-            let advice = "a plant file holds no secret; write env:NAME for an environment variable or file:PATH for the \
-                          first line of a file";
+            let advice = "a plant file holds no secret; write keyring:NAME for the key store (`sightglass secret set NAME`), \
+                          env:NAME for an environment variable or file:PATH for the first line of a file";
             self.complaints.add(text.span, message, advice);
         }
         reference

@@ -345,7 +345,7 @@ fn an_rtsp_camera_has_no_user_in_its_uri_and_no_keys_of_others() {
         assert!(text.contains(why) && text.contains(advice), "{camera}: {text}");
         assert!(!text.contains("hunter2"), "{text}");
     };
-    refused("uri = \"rtsp://me:hunter2@10.0.0.9/door\"", "holds a user, at 10.0.0.9", "password = \"env:NAME\"");
+    refused("uri = \"rtsp://me:hunter2@10.0.0.9/door\"", "holds a user, at 10.0.0.9", "password = \"keyring:NAME\"");
     refused("uri = \"rtsp:///door\"", "names no camera", "rtsp://ADDRESS/PATH");
     refused("uri = \"rtsp://a/b\"\npassword = \"hunter2\"", "does not say where the password is", "env:NAME");
     refused("uri = \"rtsp://a/b\"\npassword = \"env:P\"", "has no 'user'", "belongs to a user");

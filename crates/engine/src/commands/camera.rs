@@ -31,7 +31,7 @@ struct Test {
     /// Who asks for the pictures.
     #[arg(long)]
     user: Option<String>,
-    /// Where the user's password is: env:NAME or file:PATH.
+    /// Where the user's password is: keyring:NAME, env:NAME or file:PATH.
     #[arg(long, requires = "user")]
     password: Option<String>,
     /// How an RTSP camera's pictures travel.

@@ -16,6 +16,7 @@ mod replay;
 mod review;
 mod run;
 mod score;
+mod secret;
 mod sim;
 mod stop;
 mod train;
@@ -66,6 +67,9 @@ enum Command {
     Check(check::Arguments),
     /// Which OPC UA servers a plant trusts: lists what they have shown, or trusts one.
     Trust(trust::Arguments),
+    /// Passwords in this PC's key store, to which a plant's description refers by name.
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Try a camera before it is in a plant file.
     Camera(camera::Arguments),
     /// The simulated line.
@@ -104,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Trust(arguments) => trust::run(&arguments),
         Command::Camera(arguments) => camera::run(&arguments),
+        Command::Secret(command) => secret::run(&command),
         Command::Sim(command) => sim::run(command),
         Command::History(command) => history::run(command),
         Command::Query(arguments) => query::run(&arguments),
