@@ -5,6 +5,7 @@
 //! ([`sightglass_protocol::TagId`] and its like) and relative paths start at the file's folder. Whether the files and
 //! devices that a plant names are there is not asked here: that is for whoever opens them, each time anew.
 
+mod draft;
 mod errors;
 mod map;
 mod modbus;
@@ -19,6 +20,7 @@ mod source;
 mod variables;
 mod write;
 
+pub use draft::{DraftTag, draft};
 pub use errors::{PlantErrors, Problem};
 pub use map::{ImportMap, Mapped};
 pub use modbus::{

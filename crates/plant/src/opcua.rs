@@ -179,6 +179,13 @@ const TYPES: [(&str, OpcUaType); 12] = [
     ("DateTime", OpcUaType::DateTime),
 ];
 
+impl OpcUaType {
+    /// The type that the standard calls so.
+    pub fn named(name: &str) -> Option<Self> {
+        TYPES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+    }
+}
+
 impl fmt::Display for OpcUaType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(TYPES.iter().find(|(_, kind)| kind == self).map_or("", |(name, _)| name))
@@ -292,8 +299,8 @@ impl OpcUaAddress {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         let wrong = |advice: &str| error(format!("'{word}' cannot be understood"), advice);
         match key {
-            "type" => match TYPES.iter().find(|(name, _)| *name == value) {
-                Some((_, kind)) => self.data_type = Some(*kind),
+            "type" => match OpcUaType::named(value) {
+                Some(kind) => self.data_type = Some(kind),
                 None => {
                     let names: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
                     return wrong(&format!("a type is one of {}", names.join(", ")));

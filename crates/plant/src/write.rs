@@ -13,7 +13,7 @@ use crate::{
 /// The text of a plant file that reads back as `plant`, without its retention: it is for replaying what was recorded.
 /// Paths stand in it as they are in `plant`.
 pub fn to_text(plant: &Plant) -> String {
-    let mut text = Text(String::new());
+    let mut text = Text::default();
     text.table("[plant]");
     text.quoted("name", &plant.name);
 
@@ -144,7 +144,7 @@ pub fn to_text(plant: &Plant) -> String {
             text.quoted("start", &start.to_string());
         }
     }
-    text.0
+    text.finish()
 }
 
 fn modbus(text: &mut Text, device: &ModbusDevice) {
@@ -246,10 +246,23 @@ fn opcua(text: &mut Text, server: &OpcUaServer) {
     }
 }
 
-struct Text(String);
+/// The text of a plant file as it is written.
+#[derive(Default)]
+pub(crate) struct Text(String);
 
 impl Text {
-    fn table(&mut self, name: &str) {
+    pub(crate) fn finish(self) -> String {
+        self.0
+    }
+
+    /// A comment, on a line of its own.
+    pub(crate) fn comment(&mut self, words: &str) {
+        let words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // Writing to a String cannot fail.
+        let _written = writeln!(self.0, "# {words}");
+    }
+
+    pub(crate) fn table(&mut self, name: &str) {
         if !self.0.is_empty() {
             self.0.push('\n');
         }
@@ -257,11 +270,11 @@ impl Text {
         self.0.push('\n');
     }
 
-    fn quoted(&mut self, key: &str, value: &str) {
+    pub(crate) fn quoted(&mut self, key: &str, value: &str) {
         self.plain(key, quote(value));
     }
 
-    fn plain(&mut self, key: &str, value: impl Display) {
+    pub(crate) fn plain(&mut self, key: &str, value: impl Display) {
         // Writing to a String cannot fail.
         let _written = writeln!(self.0, "{key} = {value}");
     }

@@ -1,6 +1,7 @@
 //! The command line: each command is one file that wires the engine's parts for one purpose.
 
 mod advise;
+mod browse;
 mod camera;
 mod check;
 mod demo;
@@ -65,6 +66,8 @@ enum Command {
     Advise(advise::Arguments),
     /// Check a plant description and say everything that is wrong with it.
     Check(check::Arguments),
+    /// What an OPC UA server has; and a draft of a plant's description from it.
+    Browse(browse::Arguments),
     /// Which OPC UA servers a plant trusts: lists what they have shown, or trusts one.
     Trust(trust::Arguments),
     /// Passwords in this PC's key store, to which a plant's description refers by name.
@@ -89,10 +92,14 @@ enum Command {
     Model(model::Command),
 }
 
+/// What is logged where `RUST_LOG` says nothing else. What the OPC UA library says of a connection is told as health, with
+/// what to do; it also warns of what is no trouble.
+const LOGGED: &str = "warn,sightglass=info,opcua_core=off,opcua_crypto=off,opcua_client=off";
+
 /// Parses the command line and runs it. Exit codes: 0; 1, something that was checked is wrong; 2, bad use or input.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,sightglass=info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let result = match cli.command {
@@ -106,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Forecast(arguments) => forecast::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Browse(arguments) => browse::run(&arguments),
         Command::Trust(arguments) => trust::run(&arguments),
         Command::Camera(arguments) => camera::run(&arguments),
         Command::Secret(command) => secret::run(&command),

@@ -12,6 +12,7 @@ use sightglass_protocol::UtcNanos;
 
 use crate::{IngestError, properties::numbers_of};
 
+pub mod browse;
 pub mod certificates;
 mod connect;
 mod feed;

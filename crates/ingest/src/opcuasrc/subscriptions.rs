@@ -185,6 +185,11 @@ pub(super) async fn names_of_namespaces(session: &Session, items: &[Item]) -> Re
     if !items.iter().any(|item| matches!(item.node.namespace, OpcUaNamespace::Uri(_))) {
         return Ok(Vec::new());
     }
+    all_names(session).await
+}
+
+/// The names of the server's namespaces, by their numbers.
+pub(super) async fn all_names(session: &Session) -> Result<Vec<String>, Error> {
     let map = namespaces(session).await?;
     let mut names = Vec::new();
     for (name, index) in map.known_namespaces() {

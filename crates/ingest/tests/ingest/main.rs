@@ -1,6 +1,7 @@
 //! The pipeline through its public door.
 
 mod aligning;
+mod browsing;
 mod cameras;
 mod feeds;
 mod ffmpeg;

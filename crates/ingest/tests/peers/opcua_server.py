@@ -1,7 +1,7 @@
 """An OPC UA server of asyncua on loopback, with faults by command.
 
 The first argument is JSON: `port` (0: any) and `nodes`: of each its `name` (the node is ns=2;s=NAME), `type` and `value`,
-or the path of a file with them; with `structures` also the nodes drive and drives; with `folder` also every security
+where wanted also the folder that it is `in`, its `browse` name, `unit` and `range`; or the path of a file with them; with `structures` also the nodes drive and drives; with `folder` also every security
 policy, its certificate made there (server.der, good for `days`), a user by name (reader, geheim), and a user's certificate
 made there (user.der, user.pem). The first line printed is the port. Then one JSON object a line is read: `set` a node
 (`value`, `status`, `time`), `add` or `remove` one, `count` nodes up from 1 `times` times every `every_ms`, `cut` every
@@ -94,6 +94,7 @@ class Peer:
     def __init__(self, server):
         self.server = server
         self.kinds = {}
+        self.folders = {}
 
     def node(self, name):
         return self.server.get_node(ua.NodeId(name, 2))
@@ -102,8 +103,21 @@ class Peer:
         value = variant(spec["type"], spec["value"])
         self.kinds[spec["name"]] = spec["type"]
         node = ua.NodeId(spec["name"], 2)
-        await self.server.nodes.objects.add_variable(node, ua.QualifiedName(spec["name"], 2), value)
+        folder = await self.folder(spec["in"]) if "in" in spec else self.server.nodes.objects
+        variable = await folder.add_variable(node, ua.QualifiedName(spec.get("browse", spec["name"]), 2), value)
+        if "unit" in spec:
+            unit = ua.EUInformation(DisplayName=ua.LocalizedText(spec["unit"]))
+            await variable.add_property(ua.NodeId(0, 2), ua.QualifiedName("EngineeringUnits", 0), unit)
+        if "range" in spec:
+            span = ua.Range(*spec["range"])
+            await variable.add_property(ua.NodeId(0, 2), ua.QualifiedName("EURange", 0), span)
         await self.set({**spec, "status": spec.get("status")})
+
+    async def folder(self, name):
+        if name not in self.folders:
+            made = await self.server.nodes.objects.add_object(ua.NodeId(name, 2), ua.QualifiedName(name, 2))
+            self.folders[name] = made
+        return self.folders[name]
 
     async def add_structure(self):
         fields = [new_struct_field("speed", ua.VariantType.Double), new_struct_field("on", ua.VariantType.Boolean)]
