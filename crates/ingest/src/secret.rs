@@ -5,7 +5,7 @@ use sightglass_plant::SecretRef;
 use crate::key_store;
 
 /// The longest secret, in bytes.
-const SECRET_BYTES_MAX: u64 = 4096;
+pub const SECRET_BYTES_MAX: u64 = 4096;
 
 /// The secret, as it is now.
 ///

@@ -62,8 +62,7 @@ fn secret_start(line: &str) -> Option<usize> {
     let after_key = at + key.len();
     let equals = after_key + line[after_key..].find('=')? + 1;
     let value = line[equals..].trim_start().trim_start_matches(['"', '\'']);
-    let is_reference = ["keyring:", "env:", "file:"].iter().any(|form| value.starts_with(form));
-    (!is_reference).then_some(equals)
+    SecretRef::parse(value).is_none().then_some(equals)
 }
 
 /// A line in which what stands between `://` and `@` is hidden.

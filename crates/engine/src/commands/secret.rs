@@ -2,14 +2,14 @@
 
 use std::io::{BufRead, IsTerminal, Read};
 
-use sightglass_ingest::{key_store, secret};
+use sightglass_ingest::{
+    key_store,
+    secret::{self, SECRET_BYTES_MAX},
+};
 use sightglass_plant::SecretRef;
 
 use super::print;
 use crate::EngineError;
-
-/// The longest secret, in bytes.
-const SECRET_BYTES_MAX: u64 = 4096;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {

@@ -87,8 +87,7 @@ impl Settings {
         let tls = (scheme == "mqtts").then(|| MqttTls { ca: self.ca.as_ref().map(PathBuf::from), identity });
         // It may be the secret itself, which no message may show.
         let password = self.password.as_deref().map(|text| {
-            SecretRef::parse(text)
-                .ok_or("password must say where it is: keyring:NAME, env:NAME or file:PATH".to_owned())
+            SecretRef::parse(text).ok_or_else(|| format!("password must say where it is: {}", SecretRef::FORMS))
         });
         Ok(MqttBroker {
             host,
@@ -159,7 +158,7 @@ impl ObjectImpl for MqttSrc {
                 text("version", "Version", "The version of MQTT: 3.1.1 or 5", Some(&defaults.version)),
                 text("client-id", "Client", "The client's name at the broker (none: one of its own)", None),
                 text("user", "User", "The user's name", None),
-                text("password", "Password", "Where the password is: keyring:NAME, env:NAME or file:PATH", None),
+                text("password", "Password", &format!("Where the password is: {}", SecretRef::FORMS), None),
                 text("ca", "CA", "A file of certificates (PEM) that may sign the broker's (none: the PC's)", None),
                 text("certificate", "Certificate", "A file with the client's own certificate (PEM)", None),
                 text("key", "Key", "A file with that certificate's private key (PEM)", None),

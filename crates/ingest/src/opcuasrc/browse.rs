@@ -1,15 +1,15 @@
 //! What a server has: its variables, found by browsing from a node on (OPC UA part 4, 5.9.2), with their values, units and
 //! ranges (part 8, 5.3.2).
 
-use std::{collections::HashSet, fmt, pin::pin, time::Duration};
+use std::{collections::HashSet, fmt, pin::pin};
 
 use futures_util::{Stream, StreamExt};
 use opcua::{
     client::{Session, SessionPollResult},
     types::{
-        AttributeId, BrowseDescription, BrowseDirection, BrowseResult, BrowseResultMask, DataValue, EUInformation,
-        Error, ExpandedNodeId, NodeClass, NodeId, ObjectId, Range, ReadValueId, ReferenceDescription, ReferenceTypeId,
-        StatusCode, TimestampsToReturn, Variant, VariantTypeId,
+        Array, AttributeId, BrowseDescription, BrowseDirection, BrowseResult, BrowseResultMask, DataValue,
+        EUInformation, Error, ExpandedNodeId, NodeClass, NodeId, ObjectId, Range, ReadValueId, ReferenceDescription,
+        ReferenceTypeId, StatusCode, TimestampsToReturn, Variant,
     },
 };
 use sightglass_plant::{OpcUaAddress, OpcUaNamespace, OpcUaNode, OpcUaServer, OpcUaType};
@@ -18,7 +18,7 @@ use sightglass_protocol::Quality;
 use super::{
     connect::{self, told},
     status::{described, quality},
-    subscriptions::all_names,
+    subscriptions::{all_names, node_id},
     value,
 };
 
@@ -46,7 +46,7 @@ pub struct Variable {
     pub path: Vec<String>,
     /// The node, with the name of its namespace.
     pub node: OpcUaNode,
-    /// What its value is: `Double`, `Float[4]`, `a String`.
+    /// What its value is: `Double`, `Float[4]`, `String`.
     pub kind: String,
     /// The value, for people; empty where there is none.
     pub value: String,
@@ -94,16 +94,7 @@ pub fn browse(server: &OpcUaServer, start: Option<&OpcUaNode>, mut seen: impl Fn
                 }
             }
         };
-        let until = tokio::time::Instant::now() + Duration::from_nanos(server.timeout_ns.unsigned_abs());
-        let mut closing = pin!(session.disconnect());
-        loop {
-            tokio::select! {
-                // The answer is there, whatever comes of the goodbye.
-                _said = &mut closing => break,
-                event = events.next() => if event.is_none() { break },
-                () = tokio::time::sleep_until(until) => break,
-            }
-        }
+        connect::close(&session, &mut events, server).await;
         listing
     })
 }
@@ -215,7 +206,7 @@ async fn look_around(
     }
     if known.len() >= PLACES_MAX || found.len() >= VARIABLES_MAX {
         let most = if found.len() >= VARIABLES_MAX { VARIABLES_MAX } else { PLACES_MAX };
-        listing.left_out.push(format!("there is more than {most} nodes; the rest is not listed: start further below"));
+        listing.left_out.push(format!("there are more than {most} nodes; the rest is not listed: start further below"));
     } else if !level.is_empty() {
         listing
             .left_out
@@ -386,29 +377,31 @@ fn named(node: &NodeId, names: &[String]) -> OpcUaNode {
     OpcUaNode { namespace, identifier }
 }
 
-fn node_id(node: &OpcUaNode, names: &[String]) -> Option<NodeId> {
-    let namespace = match &node.namespace {
-        OpcUaNamespace::Index(index) => *index,
-        OpcUaNamespace::Uri(uri) => u16::try_from(names.iter().position(|name| name == uri)?).ok()?,
-    };
-    format!("ns={namespace};{}", node.identifier).parse().ok()
-}
-
 /// Addresses of the numbers in a value, as a plant file gives them; none where what the node is called cannot be written
 /// as one.
 fn addresses(node: &OpcUaNode, value: &Variant) -> Vec<String> {
-    let has_numbers = |value: &Variant| value::number(value, &[], None).is_ok();
     let wished: Vec<String> = match value {
         Variant::Array(array) => {
-            let whole = [u32::try_from(array.values.len()).unwrap_or(u32::MAX)];
-            let dimensions = array.dimensions.as_deref().filter(|dimensions| dimensions.len() > 1).unwrap_or(&whole);
-            let numbers = array.values.iter().take(POSITIONS_MAX).enumerate().filter(|(_, value)| has_numbers(value));
-            numbers.map(|(at, _)| format!("{node}#{}", Position(at, dimensions))).collect()
+            let dimensions = dimensions(array);
+            let numbers = array.values.iter().take(POSITIONS_MAX).enumerate().filter(|(_, value)| is_number(value));
+            numbers.map(|(at, _)| format!("{node}#{}", Position(at, &dimensions))).collect()
         }
-        scalar if has_numbers(scalar) => vec![node.to_string()],
+        scalar if is_number(scalar) => vec![node.to_string()],
         _ => Vec::new(),
     };
     wished.into_iter().filter(|text| reads_back(node, text)).collect()
+}
+
+/// Whether a value is a number, or of a type that is one where it is none at the moment (NaN).
+fn is_number(value: &Variant) -> bool {
+    value.scalar_type_id().is_some_and(|kind| OpcUaType::named(&format!("{kind:?}")).is_some())
+        || value::number(value, &[], None).is_ok()
+}
+
+/// How long an array is in each of its dimensions.
+fn dimensions(array: &Array) -> Vec<u32> {
+    let whole = || vec![u32::try_from(array.values.len()).unwrap_or(u32::MAX)];
+    array.dimensions.clone().filter(|dimensions| dimensions.len() > 1).unwrap_or_else(whole)
 }
 
 /// Whether a plant file would take `address` for this node.
@@ -446,19 +439,12 @@ impl fmt::Display for Position<'_> {
 }
 
 fn kind(value: &Variant) -> String {
-    match value.type_id() {
-        VariantTypeId::Empty => "empty".to_owned(),
-        VariantTypeId::Scalar(kind) => format!("{kind:?}"),
-        VariantTypeId::Array(kind, dimensions) => {
-            let length = match value {
-                Variant::Array(array) => array.values.len(),
-                _ => 0,
-            };
-            let whole = [u32::try_from(length).unwrap_or(u32::MAX)];
-            let dimensions = dimensions.filter(|dimensions| dimensions.len() > 1).unwrap_or(&whole);
-            let lengths: Vec<String> = dimensions.iter().map(u32::to_string).collect();
-            format!("{kind:?}[{}]", lengths.join(","))
+    match value {
+        Variant::Array(array) => {
+            let lengths: Vec<String> = dimensions(array).iter().map(u32::to_string).collect();
+            format!("{:?}[{}]", array.value_type, lengths.join(","))
         }
+        scalar => scalar.scalar_type_id().map_or_else(|| "empty".to_owned(), |kind| format!("{kind:?}")),
     }
 }
 

@@ -1,11 +1,12 @@
 //! A session with a server.
 
-use std::{future::Future, path::Path, sync::Arc, time::Duration};
+use std::{future::Future, path::Path, pin::pin, sync::Arc, time::Duration};
 
+use futures_util::{Stream, StreamExt};
 use opcua::{
     client::{
         AsyncSecureChannel, ClientBuilder, ClientConfig, ConnectionSource, IdentityToken, Session, SessionBuilder,
-        SessionEventLoop,
+        SessionEventLoop, SessionPollResult,
         transport::{
             Connector, RequestRecv, SecureChannelState, TcpConnector, TcpTransport, TransportConfiguration,
             TransportPollResult,
@@ -102,6 +103,26 @@ pub(super) async fn open(server: &OpcUaServer) -> Result<Opened, String> {
     let builder = SessionBuilder::new(&config).with_connector(TimedSource).user_identity_token(identity(server)?);
     let builder = builder.connect_to_endpoint_directly(endpoint).map_err(|error| told(&error))?;
     builder.build(Arc::new(RwLock::new(store))).map_err(|error| told(&error))
+}
+
+/// Ends the session at the server, for as long as one answer may take; `events` are those of the session's own loop.
+pub(super) async fn close(
+    session: &Session,
+    events: &mut (impl Stream<Item = Result<SessionPollResult, StatusCode>> + Unpin),
+    server: &OpcUaServer,
+) {
+    let closing = async {
+        let mut closing = pin!(session.disconnect());
+        loop {
+            tokio::select! {
+                // Nothing more is wanted of it, whatever comes of the goodbye.
+                _said = &mut closing => break,
+                event = events.next() => if event.is_none() { break },
+            }
+        }
+    };
+    // A server that does not answer forgets the session by itself.
+    let _late = tokio::time::timeout(Duration::from_nanos(server.timeout_ns.unsigned_abs()), closing).await;
 }
 
 /// As whom it is read.

@@ -108,7 +108,7 @@ impl Settings {
             (Some(user), Some(password), None, None) => {
                 // It may be the secret itself, which no message may show.
                 let password = SecretRef::parse(password)
-                    .ok_or("password must say where it is: keyring:NAME, env:NAME or file:PATH")?;
+                    .ok_or_else(|| format!("password must say where it is: {}", SecretRef::FORMS))?;
                 Ok(OpcUaUser::Name { user: user.clone(), password })
             }
             (None, None, Some(certificate), Some(key)) => {
@@ -186,7 +186,7 @@ impl ObjectImpl for OpcUaSrc {
                     Some(&defaults.pki),
                 ),
                 text("user", "User", "The user's name (none: anonymous)", None),
-                text("password", "Password", "Where the password is: keyring:NAME, env:NAME or file:PATH", None),
+                text("password", "Password", &format!("Where the password is: {}", SecretRef::FORMS), None),
                 text("user-certificate", "User's certificate", "A file with the user's certificate (DER, PEM)", None),
                 text("user-key", "User's key", "A file with that certificate's private key (PEM)", None),
                 array_of_strings(

@@ -142,16 +142,7 @@ impl Reading {
         };
         if state.is_connected {
             // The server would keep what nobody fetches any more.
-            let closing = session.disconnect();
-            tokio::pin!(closing);
-            let until = Instant::now() + Duration::from_nanos(self.server.timeout_ns.unsigned_abs());
-            loop {
-                tokio::select! {
-                    _ = &mut closing => break,
-                    event = events.next() => if event.is_none() { break },
-                    () = tokio::time::sleep_until(until.into()) => break,
-                }
-            }
+            connect::close(&session, &mut events, &self.server).await;
         }
         reason
     }

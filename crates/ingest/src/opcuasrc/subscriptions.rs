@@ -11,7 +11,7 @@ use opcua::{
         custom::DynamicTypeLoader,
     },
 };
-use sightglass_plant::{OpcUaDeadband, OpcUaNamespace, OpcUaServer};
+use sightglass_plant::{OpcUaDeadband, OpcUaNamespace, OpcUaNode, OpcUaServer};
 use tokio::sync::mpsc;
 
 use super::{connect::KEPT, feed::Item};
@@ -101,7 +101,7 @@ pub(super) async fn look_at(
     let mut made = Made { id: subscription, ..Made::default() };
     let mut requests = Vec::new();
     for &at in positions {
-        match node_id(&items[at], names) {
+        match node_id(&items[at].node, names) {
             Some(node) => requests.push((at, request(at, node, &items[at], true))),
             None => made.refused.push(Refused { item: at, status: StatusCode::BadNodeIdUnknown }),
         }
@@ -148,7 +148,7 @@ pub(super) async fn gone(session: &Session, items: &[Item], positions: &[usize])
     let names = names_of_namespaces(session, items).await?;
     let mut gone = Vec::new();
     for some in positions.chunks(ITEMS_PER_REQUEST) {
-        let some: Vec<_> = some.iter().filter_map(|&at| Some((at, node_id(&items[at], &names)?))).collect();
+        let some: Vec<_> = some.iter().filter_map(|&at| Some((at, node_id(&items[at].node, &names)?))).collect();
         // Unlike the value, it is at hand in every server.
         let ask: Vec<_> = some.iter().map(|(_, node)| ReadValueId::new(node.clone(), AttributeId::NodeClass)).collect();
         let answers = session.read(&ask, TimestampsToReturn::Neither, 0.0).await?;
@@ -202,12 +202,13 @@ pub(super) async fn all_names(session: &Session) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-fn node_id(item: &Item, names: &[String]) -> Option<NodeId> {
-    let namespace = match &item.node.namespace {
+/// The node at a server with namespaces of these names; `None` where it has none of the node's.
+pub(super) fn node_id(node: &OpcUaNode, names: &[String]) -> Option<NodeId> {
+    let namespace = match &node.namespace {
         OpcUaNamespace::Index(index) => *index,
         OpcUaNamespace::Uri(uri) => u16::try_from(names.iter().position(|name| name == uri)?).ok()?,
     };
-    format!("ns={namespace};{}", item.node.identifier).parse().ok()
+    format!("ns={namespace};{}", node.identifier).parse().ok()
 }
 
 fn request(at: usize, node_id: NodeId, item: &Item, has_filter: bool) -> MonitoredItemCreateRequest {

@@ -1,28 +1,20 @@
 //! What servers have, and drafts from it that deliver.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use sightglass_ingest::opcuasrc::browse::{Listing, POSITIONS_MAX, Variable, browse};
-use sightglass_plant::{DraftTag, OpcUaServer, OpcUaUser};
-use sightglass_protocol::{
-    Quality,
-    time::{MILLISECOND, SECOND},
+use sightglass_plant::{DraftTag, OpcUaServer};
+use sightglass_protocol::{Quality, time::SECOND};
+
+use crate::{
+    opcua,
+    peers::{Live, Peer, is, last, python},
 };
 
-use crate::peers::{Live, Peer, is, last, python};
-
+/// With time to look around on a busy machine.
 fn server(port: u16) -> OpcUaServer {
-    OpcUaServer {
-        url: format!("opc.tcp://127.0.0.1:{port}"),
-        publishing_ns: 50 * MILLISECOND,
-        sampling_ns: None,
-        queue: 10,
-        timeout_ns: 5 * SECOND,
-        security: None,
-        user: OpcUaUser::Anonymous,
-        pki: PathBuf::new(),
-    }
+    OpcUaServer { timeout_ns: 5 * SECOND, ..opcua::server(port) }
 }
 
 fn start(python: &Path, nodes: &Value) -> Peer {
@@ -48,6 +40,7 @@ fn variables_are_listed_with_what_the_server_says_of_them_and_their_draft_delive
             {"name": "name", "type": "String", "value": "line\n1"},
             {"name": "row", "type": "Int32", "value": [1, 2, 3]},
             {"name": "many", "type": "Double", "value": many},
+            {"name": "nan", "type": "Double", "value": "nan"},
             {"name": "broken", "type": "Double", "value": 1.0, "status": bad},
             {"name": "with blank#1", "type": "Double", "value": 1.0},
         ]),
@@ -70,6 +63,7 @@ fn variables_are_listed_with_what_the_server_says_of_them_and_their_draft_delive
     assert_eq!((row.kind.as_str(), row.value.as_str()), ("Int32[3]", "1 2 3"));
     assert_eq!(row.addresses[2], "nsu=http://plant/line;s=row#[2]");
     assert_eq!(found(&listing, "many").addresses.len(), POSITIONS_MAX);
+    assert_eq!(found(&listing, "nan").addresses, ["nsu=http://plant/line;s=nan"], "it may be a number tomorrow");
     let broken = found(&listing, "broken");
     assert_eq!((broken.quality, broken.kind.as_str()), (Quality::Bad, "Double"));
     assert_eq!(broken.addresses, ["nsu=http://plant/line;s=broken"], "it may have a value tomorrow");

@@ -21,7 +21,7 @@ use crate::{
 
 const SCRIPT: &str = "opcua_server.py";
 
-fn server(port: u16) -> OpcUaServer {
+pub(crate) fn server(port: u16) -> OpcUaServer {
     OpcUaServer {
         url: format!("opc.tcp://127.0.0.1:{port}"),
         publishing_ns: 50 * MILLISECOND,

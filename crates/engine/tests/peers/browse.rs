@@ -3,26 +3,13 @@
 use std::{
     io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
-/// A process that does not outlive its test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
+use crate::{Ended, left_out};
 
 /// A server with these nodes, and its port; `None`, said, where no Python has asyncua.
 fn server(nodes: &serde_json::Value) -> Option<(Ended, String)> {
-    let left_out = |what: &str| {
-        assert!(std::env::var_os("SIGHTGLASS_PEERS").is_none_or(|word| word != "required"), "{what}");
-        eprintln!("skipped: {what}; `cargo xtask test` makes it");
-    };
     let Some(python) = std::env::var_os("SIGHTGLASS_PYTHON") else {
         left_out("SIGHTGLASS_PYTHON names no Python");
         return None;
